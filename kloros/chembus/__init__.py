@@ -1,0 +1,1 @@
+"""The bus: vocabulary, envelope, publisher, subscriber, proxy. The only room that imports zmq."""

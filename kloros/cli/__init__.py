@@ -1,0 +1,1 @@
+"""The `kloros` command, one file per noun."""

@@ -1,0 +1,1 @@
+"""The daemons that work when their trigger is heard."""

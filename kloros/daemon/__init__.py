@@ -1,0 +1,1 @@
+"""What every process shares: loop, base, runner, fallback, maintenance, notify."""

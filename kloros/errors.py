@@ -1,0 +1,80 @@
+"""Every exception of the suite, one short tree.
+
+An error's docstring is its message: a template filled with the values the error carries, so that the sentence a
+person reads and the fields a program reads cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+
+class KlorosError(Exception):
+    """Something went wrong in KLoROS: {detail}"""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **values: object) -> None:
+        self.values = values
+        super().__init__(inspect.cleandoc(type(self).__doc__ or "").format_map(values))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["values"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class ConfigError(KlorosError):
+    """{file}: {key}: found {found}, expected {expected}"""
+
+    exit_code = 2
+
+
+class AlreadyRunning(KlorosError):
+    """A {name} is already running here (process {pid}, since {since}, lock {lock}). Stop it first, or use its own directories."""
+
+    exit_code = 2
+
+
+class BusError(KlorosError):
+    """The bus refused: {detail}"""
+
+
+class BusUnreachable(BusError):
+    """The bus at {endpoint} did not answer within {timeout_s} s. Is kloros-chem-proxy running? (systemctl status kloros-chem-proxy)"""
+
+    exit_code = 3
+
+
+class EndpointRefused(BusError):
+    """The bus cannot use {endpoint}: {reason}"""
+
+    exit_code = 2
+
+
+class UnknownSignal(BusError):
+    """{signal!r} is not in the vocabulary{hint}. The signals are listed in docs/wire.md; declare your own with kloros.chembus.vocabulary.declare."""
+
+    exit_code = 2
+
+
+class BadFacts(BusError):
+    """{signal} was given facts it does not carry: {detail}"""
+
+    exit_code = 2
+
+
+class Oversize(BusError):
+    """{signal} would be {size_bytes} bytes; a message may be at most {limit_bytes}"""
+
+
+class RateLimited(BusError):
+    """{signal} is emitted faster than its limit of {rate_per_s}/s"""
+
+
+class StoreUnusable(KlorosError):
+    """The store {path} cannot be used: {reason}"""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""The scheduler, the bus proxy, and the adapter for existing KLoROS code."""

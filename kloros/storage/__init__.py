@@ -1,0 +1,1 @@
+"""State on disk. The only room that imports sqlite3."""

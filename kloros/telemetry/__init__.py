@@ -1,0 +1,1 @@
+"""What the suite says of itself: structured logs and Prometheus metrics."""
