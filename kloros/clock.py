@@ -154,7 +154,7 @@ class VirtualTimer:
 
 
 class PollTimer:
-    """A wall timer for kernels without timerfd: the loop's poll time-out does the waiting, steps are seen by comparison.
+    """A wall timer for kernels without timerfd: the loop's poll time-out waits, steps are seen by comparison.
 
     STEP_TOLERANCE_S: how far wall and monotonic time may part between two reads before it counts as a step.
     """

@@ -45,9 +45,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         found = error.strerror or str(error)
         raise ConfigError(file=path, key="(file)", found=found, expected="a readable file") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            file=path, key="(file)", found=f"bytes that are not UTF-8 ({error})", expected="TOML"
-        ) from error
+        raise ConfigError(file=path, key="(file)", found=f"not UTF-8 ({error})", expected="TOML") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(file=path, key="(file)", found=f"text that is not TOML ({error})", expected="TOML") from error
 
@@ -95,6 +93,15 @@ def _explain(error: msgspec.ValidationError, tables: dict[str, Any], shape: type
     found = _describe(_value_at(tables, where))
     expected = parsed["expected"] if (parsed := _EXPECTED.search(what)) else what
     return ConfigError(file=path, key=where or "(file)", found=found, expected=_plain(expected, where))
+
+
+_PLAIN_WORDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text in quotes",
+    "bool": "true or false",
+    "object": "a table",
+}
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -6,7 +6,6 @@ person reads and the fields a program reads cannot drift apart.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 
@@ -17,7 +16,7 @@ class KlorosError(Exception):
 
     def __init__(self, **values: object) -> None:
         self.values = values
-        super().__init__(inspect.cleandoc(type(self).__doc__ or "").format_map(values))
+        super().__init__(" ".join((type(self).__doc__ or "").split()).format_map(values))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -33,7 +32,8 @@ class ConfigError(KlorosError):
 
 
 class AlreadyRunning(KlorosError):
-    """A {name} is already running here (process {pid}, since {since}, lock {lock}). Stop it first, or use its own directories."""
+    """A {name} is already running here (process {pid}, since {since}, lock {lock}).
+    Stop it first, or give this one its own directories (KLOROS_RUNTIME_DIR, KLOROS_STATE_DIR)."""
 
     exit_code = 2
 
@@ -43,7 +43,8 @@ class BusError(KlorosError):
 
 
 class BusUnreachable(BusError):
-    """The bus at {endpoint} did not answer within {timeout_s} s. Is kloros-chem-proxy running? (systemctl status kloros-chem-proxy)"""
+    """The bus at {endpoint} did not answer within {timeout_s} s.
+    Is kloros-chem-proxy running? (systemctl status kloros-chem-proxy)"""
 
     exit_code = 3
 
@@ -55,7 +56,8 @@ class EndpointRefused(BusError):
 
 
 class UnknownSignal(BusError):
-    """{signal!r} is not in the vocabulary{hint}. The signals are listed in docs/wire.md; declare your own with kloros.chembus.vocabulary.declare."""
+    """{signal!r} is not in the vocabulary{hint}.
+    The signals are listed in docs/wire.md; declare your own with kloros.chembus.vocabulary.declare."""
 
     exit_code = 2
 
