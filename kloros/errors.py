@@ -80,3 +80,9 @@ class StoreUnusable(KlorosError):
     """The store {path} cannot be used: {reason}"""
 
     exit_code = 4
+
+
+class ScheduleRefused(KlorosError):
+    """The schedule stays as it is: {schedule}: {reason}"""
+
+    exit_code = 2

@@ -1,0 +1,307 @@
+"""The base of every process: hears the bus, beats its heart, obeys maintenance and governance, tells systemd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from structlog.typing import FilteringBoundLogger
+
+import kloros
+from kloros.chembus.bus import Bus
+from kloros.chembus.envelope import Message
+from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
+from kloros.clock import Clock, seconds_to_us, us_to_seconds
+from kloros.daemon.loop import Loop
+from kloros.daemon.maintenance import Maintenance
+from kloros.daemon.notify import Notify
+from kloros.daemon.suite_settings import SuiteSettings
+from kloros.place import Place
+from kloros.storage.state_store import StateStore
+from kloros.telemetry.metrics import Metrics
+
+HEARTBEAT_INTERVAL_S = 10.0
+HOUSEKEEPING_INTERVAL_S = 1.0
+# Messages handled before the loop looks at its timers again.
+RECEIVE_BATCH = 256
+JOIN_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What the composition root hands to a daemon."""
+
+    clock: Clock
+    bus: Bus
+    store: StateStore
+    log: FilteringBoundLogger
+    metrics: Metrics
+    notify: Notify
+    place: Place
+    suite: SuiteSettings
+
+
+class Daemon:
+    """One process on the bus. Subclasses name themselves and fill the hooks; all hooks run in the loop's thread."""
+
+    zooid: ClassVar[str]
+    niche: ClassVar[str]
+    hears: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, kit: Kit) -> None:
+        self.clock, self.bus, self.store, self.log = kit.clock, kit.bus, kit.store, kit.log
+        self.metrics, self.notify, self.place, self.suite = kit.metrics, kit.notify, kit.place, kit.suite
+        self.loop = Loop(kit.clock)
+        self.exit_code = 0
+        self.killed = False
+        self.processed_count = 0
+        self.clock_steps = 0
+        self.last_step_s = 0.0
+        self.counters: dict[str, int] = {}
+        self.maintenance = self.store.get("maintenance", Maintenance) or Maintenance()
+        self._started_s = self.clock.monotonic_s()
+        self._wall_offset_s = self._wall_minus_monotonic_s()
+        self._named_lack: str | None = None
+        self._was_joined = True
+        self._was_in_maintenance = self.in_maintenance
+        self._common: dict[str, Callable[[Message], None]] = {
+            "Q_SCHEDULE_TICK": self._on_tick,
+            "governance.kill": self._on_kill,
+            "MAINTENANCE_SUSPEND": self._on_maintenance_signal,
+            "MAINTENANCE_RESUME": self._on_maintenance_signal,
+            "STATUS_REQUEST": lambda _message: self.beat_heart(),
+            "HEARTBEAT": lambda _message: None,  # heard so that a publisher's lost last messages are noticed
+        }
+        self.metrics.counters_from(
+            "kloros_bus_messages", "Messages of this process by what became of them.", self.bus.counters.as_dict
+        )
+        self.metrics.counters_from("kloros_daemon_events", "Counted events of this daemon.", lambda: dict(self.counters))
+
+    # Hooks
+
+    def on_start(self) -> None:
+        """Before the first message is handled; the bus is joined and the store open."""
+
+    def on_signal(self, message: Message) -> None:
+        """A signal of `hears` arrived. Must be quick: the loop waits."""
+
+    def on_reload(self) -> None:
+        """SIGHUP: read the settings again."""
+
+    def on_maintenance(self, is_on: bool) -> None:
+        """Maintenance began or ended."""
+
+    def on_clock_step(self, step_s: float) -> None:
+        """The wall clock was stepped by `step_s` seconds."""
+
+    def on_tick(self, message: Message, tick: TickFacts) -> None:
+        """The scheduler's tick arrived."""
+
+    def on_housekeeping(self) -> None:
+        """Once a second."""
+
+    def on_stop(self) -> None:
+        """The loop has ended; the bus is still open."""
+
+    def mode(self) -> str:
+        """One word for what this daemon is doing."""
+        if self.killed:
+            return "killed"
+        return "maintenance" if self.in_maintenance else "normal"
+
+    def heartbeat_facts(self) -> HeartbeatFacts:
+        """What the heartbeat says; subclasses add to it."""
+        counters = {**self.bus.counters.as_dict(), **self.counters}
+        return HeartbeatFacts(
+            zooid=self.zooid,
+            niche=self.niche,
+            uptime_s=round(self.clock.monotonic_s() - self._started_s, 3),
+            processed_count=self.processed_count,
+            pid=os.getpid(),
+            version=kloros.__version__,
+            mode=self.mode(),
+            detail=self.store.lack,
+            counters={name: count for name, count in counters.items() if count},
+            sent=self.bus.sent_seqs(),
+        )
+
+    def status(self) -> str:
+        """One line for systemd."""
+        return self.mode()
+
+    # Running
+
+    @property
+    def in_maintenance(self) -> bool:
+        """Whether nobody is to work now."""
+        return self.maintenance.is_on(self.clock.wall_us())
+
+    @property
+    def is_working(self) -> bool:
+        """Whether this daemon may work now."""
+        return not self.killed and not self.in_maintenance
+
+    def count(self, event: str, by: int = 1) -> None:
+        """Count an event that `kloros status` and the metrics show."""
+        self.counters[event] = self.counters.get(event, 0) + by
+
+    def run(self) -> int:
+        """Join the bus and serve until stopped; returns the exit code. Raises BusUnreachable when there is no bus."""
+        for topic in (*self._common, *self.hears):
+            self.bus.subscribe(topic)
+        self.bus.join(JOIN_TIMEOUT_S)
+        for pollable in self.bus.pollables():
+            self.loop.add_source(pollable, self._receive)
+        self.loop.on_clock_step = self._on_clock_step
+        self.loop.every("heartbeat", HEARTBEAT_INTERVAL_S, self.beat_heart)
+        self.loop.every("housekeeping", HOUSEKEEPING_INTERVAL_S, self._housekeeping)
+        if self.notify.watchdog_interval_s:
+            self.loop.every("watchdog", self.notify.watchdog_interval_s, self.feed_watchdog)
+        self._arm_maintenance()
+        self.on_start()
+        self.log.info("started", zooid=self.zooid, version=kloros.__version__)
+        self._housekeeping()
+        self.notify.ready()
+        self.beat_heart()
+        try:
+            self.loop.run()
+        finally:
+            self._wind_down()
+        return self.exit_code
+
+    def stop(self, exit_code: int = 0) -> None:
+        """End `run` soon. Safe from any thread."""
+        self.exit_code = exit_code
+        self.loop.stop()
+
+    def reload(self) -> None:
+        """Handle SIGHUP."""
+        self.on_reload()
+
+    def beat_heart(self) -> None:
+        """Emit a HEARTBEAT now."""
+        self.bus.emit("HEARTBEAT", self.heartbeat_facts(), ecosystem="colony")
+
+    def feed_watchdog(self) -> None:
+        """The loop turns; called at half the watchdog's interval."""
+        self.notify.watchdog()
+
+    def _wind_down(self) -> None:
+        self.notify.stopping()
+        self.on_stop()
+        self.bus.emit("HEARTBEAT", HeartbeatFacts(
+            zooid=self.zooid, niche=self.niche, uptime_s=round(self.clock.monotonic_s() - self._started_s, 3),
+            processed_count=self.processed_count, mode="stopped", sent=self.bus.sent_seqs(),
+        ), ecosystem="colony")
+        self.log.info("stopped", zooid=self.zooid, exit_code=self.exit_code)
+        self.loop.close()
+
+    # Hearing
+
+    def _receive(self) -> None:
+        for message in self.bus.receive(RECEIVE_BATCH):
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        try:
+            if common := self._common.get(message.signal):
+                common(message)
+            if not self.killed and self._is_heard(message.signal):
+                self.on_signal(message)
+                self.processed_count += 1
+        except Exception:  # noqa: BLE001 - one message that a handler cannot take must not silence the daemon
+            self.count("handler_failed")
+            self.log.exception("handler_failed", signal=message.signal, message_id=message.id)
+
+    def _is_heard(self, signal: str) -> bool:
+        return any(signal == topic or (topic.endswith("*") and signal.startswith(topic[:-1])) for topic in self.hears)
+
+    def _on_kill(self, message: Message) -> None:
+        facts: KillFacts = message.facts
+        if facts.zooid == self.zooid and not self.killed:
+            self.killed = True
+            self.log.warning("killed_by_governance", requester=facts.requester, reason=facts.reason)
+            self._housekeeping()
+            self.beat_heart()
+
+    def _on_tick(self, message: Message) -> None:
+        tick: TickFacts = message.facts
+        self._take_maintenance(Maintenance(
+            tick.maintenance,
+            seconds_to_us(tick.maintenance_changed_ts or 0.0),
+            None if tick.maintenance_until_ts is None else seconds_to_us(tick.maintenance_until_ts),
+            tick.maintenance_reason or "",
+        ))
+        self.on_tick(message, tick)
+
+    def _on_maintenance_signal(self, message: Message) -> None:
+        facts: SuspendFacts | ResumeFacts = message.facts
+        until_ts = facts.until_ts if isinstance(facts, SuspendFacts) else None
+        until_us = None if until_ts is None else seconds_to_us(until_ts)
+        suspended = isinstance(facts, SuspendFacts)
+        self._take_maintenance(Maintenance(suspended, seconds_to_us(message.ts), until_us, facts.reason or ""))
+
+    def _take_maintenance(self, news: Maintenance) -> None:
+        merged = self.maintenance.merged(news)
+        if merged is not self.maintenance:
+            self.maintenance = merged
+            self.store.put("maintenance", merged)
+            self._arm_maintenance()
+            self._note_maintenance()
+
+    def _arm_maintenance(self) -> None:
+        self.loop.at_wall("maintenance", self.maintenance.expires_us(), self._note_maintenance)
+
+    def _note_maintenance(self) -> None:
+        if self.in_maintenance != self._was_in_maintenance:
+            self._was_in_maintenance = self.in_maintenance
+            event = "maintenance_entered" if self.in_maintenance else "maintenance_left"
+            self.log.info(event, reason=self.maintenance.reason or None)
+            self.on_maintenance(self.in_maintenance)
+            self.notify.status(self.status())
+
+    # Housekeeping
+
+    def _housekeeping(self) -> None:
+        self._announce_losses()
+        self._name_lacks()
+        self._note_maintenance()
+        self.on_housekeeping()
+        self.notify.status(self.status())
+
+    def _announce_losses(self) -> None:
+        for loss in self.bus.take_losses():
+            if loss.kind == "gap":
+                self.log.warning("bus_gap", signal=loss.signal, pub=loss.pub, missing=loss.count)
+                self.bus.emit("BUS_GAP", GapFacts(
+                    observer=self.zooid, signal=loss.signal, pub=loss.pub, missing=loss.count, since_ts=loss.since_ts))
+            else:
+                self.log.warning("bus_drop", signal=loss.signal, dropped=loss.count)
+                self.bus.emit("BUS_DROP", DropFacts(
+                    observer=self.zooid, signal=loss.signal, dropped=loss.count, since_ts=loss.since_ts))
+
+    def _name_lacks(self) -> None:
+        if self.bus.joined != self._was_joined:
+            self._was_joined = self.bus.joined
+            self.log.info("bus_joined") if self.bus.joined else self.log.warning("bus_lost")
+        if self.store.lack is not None:
+            self.store.flush()
+        if self.store.lack != self._named_lack:
+            if self._named_lack is None:
+                self.log.warning("state_not_saved", reason=self.store.lack)
+            elif self.store.lack is None:
+                self.log.info("state_saved_again")
+            self._named_lack = self.store.lack
+
+    def _wall_minus_monotonic_s(self) -> float:
+        return us_to_seconds(self.clock.wall_us()) - self.clock.monotonic_s()
+
+    def _on_clock_step(self) -> None:
+        before_s, self._wall_offset_s = self._wall_offset_s, self._wall_minus_monotonic_s()
+        self.last_step_s = round(self._wall_offset_s - before_s, 6)
+        self.clock_steps += 1
+        self.count("clock_steps")
+        self.log.warning("clock_stepped", step_s=self.last_step_s)
+        self.on_clock_step(self.last_step_s)

@@ -1,0 +1,221 @@
+"""What a consumer does about its beats, pure: which triggers it runs, when it falls back to its own clock.
+
+A beat is known by its due moment. The latest one done is remembered, so that a scheduler that restarts, a late trigger
+and the fallback can never run the same beat twice. Wall times are microseconds, monotonic times seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from kloros.daemon.grid import Grid, beat_number
+
+US_PER_S = 1_000_000
+
+
+class Source(StrEnum):
+    """Who asked for a cycle."""
+
+    TRIGGER = "trigger"
+    FALLBACK = "fallback"
+    INJECTED = "injected"
+
+
+class Refusal(StrEnum):
+    """Why a trigger runs nothing."""
+
+    DUPLICATE = "duplicate_beat"
+    OLD_EPOCH = "old_epoch"
+
+
+class Pacing(msgspec.Struct, frozen=True):
+    """What a consumer last knew of its entry; kept on disk. Times in microseconds."""
+
+    interval_us: int
+    nominal_us: int
+    offset_us: int = 0
+    anchor_us: int = 0
+    paused: bool = False
+    done_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cycle to run; `beat` and `due_us` are None when it is not a numbered beat."""
+
+    source: Source
+    beat: int | None = None
+    due_us: int | None = None
+    missed: int = 0
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """The part of a trigger message that decides."""
+
+    beat: int | None
+    due_us: int | None
+    interval_us: int | None
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to fall back. `missed_intervals` of silence always; with `heartbeat_fallback` also at the first beat that is
+    due after the scheduler's tick has been silent for `tick_silence_s`."""
+
+    missed_intervals: float = 2.0
+    heartbeat_fallback: bool = False
+    tick_silence_s: float = 3.0
+
+
+# A due beat is left to the scheduler for this long before a heartbeat fallback runs it.
+TRIGGER_GRACE_US = 100_000
+# A lower epoch is refused only while the higher one is alive; otherwise a reset scheduler would never be heard again.
+EPOCH_ALIVE_S = 10.0
+
+
+class BeatKeeper:
+    """The state of one consumer's beats. Feed it triggers, ticks and the time; it says what to run."""
+
+    def __init__(self, pacing: Pacing, limits: Limits, now_s: float) -> None:
+        self.pacing = pacing
+        self.engaged = False
+        self._limits = limits
+        self._heard_s = now_s
+        self._tick_s: float | None = None
+        self._epoch = 0
+        self._epoch_s = 0.0
+        self._taken_us = pacing.done_us
+        self._accounted_us = pacing.done_us
+        self._unnumbered_s: float | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The due moments at the entry's present interval."""
+        return Grid(self.pacing.anchor_us, self.pacing.interval_us)
+
+    def on_trigger(self, trigger: Trigger, now_s: float) -> Run | Refusal:
+        """A trigger was heard. Only a scheduler's own (with an epoch) counts as hearing the scheduler."""
+        if not trigger.epoch:
+            return Run(Source.INJECTED)
+        if trigger.epoch < self._epoch and now_s - self._epoch_s < EPOCH_ALIVE_S:
+            return Refusal.OLD_EPOCH
+        self._hear_scheduler(trigger.epoch, now_s)
+        self._heard_s = now_s
+        self.engaged = False
+        if trigger.due_us is None or trigger.beat is None:
+            return Run(Source.TRIGGER)
+        if self._taken_us is not None and trigger.due_us <= self._taken_us:
+            return Refusal.DUPLICATE
+        if trigger.interval_us:
+            self._repace(interval_us=trigger.interval_us, anchor_us=trigger.due_us)
+        return self._take(Source.TRIGGER, trigger.due_us, trigger.beat)
+
+    def on_tick(self, epoch: int, entry: Pacing | None, now_s: float, now_us: int) -> None:
+        """The scheduler's tick was heard, with what it says of this consumer's entry (None: nothing on this page)."""
+        if epoch < self._epoch and now_s - self._epoch_s < EPOCH_ALIVE_S:
+            return
+        self._hear_scheduler(epoch, now_s)
+        self._tick_s = now_s
+        if entry is None:
+            return
+        if self.pacing.paused and not entry.paused:
+            self.resume(now_s, now_us)
+        is_same_grid = entry.interval_us == self.pacing.interval_us and self.grid.has(entry.anchor_us)
+        self._repace(
+            interval_us=entry.interval_us,
+            nominal_us=entry.nominal_us,
+            offset_us=entry.offset_us,
+            anchor_us=self.pacing.anchor_us if is_same_grid else entry.anchor_us,
+            paused=entry.paused,
+        )
+
+    def resume(self, now_s: float, now_us: int) -> None:
+        """A pause or maintenance ended: silence is counted from here, and what was skipped is not missed."""
+        self._heard_s = now_s
+        self._accounted_us = max(now_us, self._accounted_us or 0)
+
+    def silent_s(self, now_s: float) -> float:
+        """How long no trigger was heard."""
+        return now_s - self._heard_s
+
+    def engage_at_s(self) -> float:
+        """The monotonic moment at which silence becomes a fallback."""
+        return self._heard_s + self._limits.missed_intervals * self.pacing.interval_us / US_PER_S
+
+    def next_local_due_us(self, now_us: int, now_s: float) -> int | None:
+        """The next beat this consumer would run by itself; None while it waits for the scheduler or is paused."""
+        if self.pacing.paused:
+            return None
+        if self.engaged:
+            return self._next_due_us(now_us)
+        if self._limits.heartbeat_fallback and self._tick_s is not None:
+            due_us = self._next_due_us(min(now_us, now_us - TRIGGER_GRACE_US))
+            silent_until_us = now_us + round((self._tick_s + self._limits.tick_silence_s - now_s) * US_PER_S)
+            return max(due_us + TRIGGER_GRACE_US, silent_until_us)
+        return None
+
+    def on_time(self, now_us: int, now_s: float) -> Run | None:
+        """Time passed: the beat to run locally, if one is due and the scheduler is silent. May engage the fallback."""
+        if self.pacing.paused:
+            return None
+        if not self.engaged:
+            if not self._is_silent(now_us, now_s):
+                return None
+            self.engaged = True
+        return self._local_beat(now_us, now_s)
+
+    def done(self, due_us: int | None) -> None:
+        """The cycle of that beat has ended; it will never run again."""
+        if due_us is not None:
+            self.pacing = msgspec.structs.replace(self.pacing, done_us=max(due_us, self.pacing.done_us or 0))
+
+    def _is_silent(self, now_us: int, now_s: float) -> bool:
+        if now_s >= self.engage_at_s():
+            return True
+        if not self._limits.heartbeat_fallback or self._tick_s is None:
+            return False
+        tick_is_silent = now_s - self._tick_s >= self._limits.tick_silence_s
+        due_us = self.grid.due_at_or_before(now_us - TRIGGER_GRACE_US)
+        return tick_is_silent and due_us > (self._taken_us or 0) and due_us > (self._accounted_us or 0)
+
+    def _local_beat(self, now_us: int, now_s: float) -> Run | None:
+        if self._is_ahead(now_us):
+            interval_s = self.pacing.interval_us / US_PER_S
+            if self._unnumbered_s is not None and now_s - self._unnumbered_s < interval_s:
+                return None
+            self._unnumbered_s = now_s
+            return Run(Source.FALLBACK)
+        due_us = self.grid.due_at_or_before(now_us)
+        if due_us <= (self._taken_us or 0):
+            return None
+        return self._take(Source.FALLBACK, due_us, beat_number(due_us, self.pacing.offset_us, self.pacing.nominal_us))
+
+    def _is_ahead(self, now_us: int) -> bool:
+        """The wall clock was stepped back behind beats that are done: their numbers must not run again."""
+        return self._taken_us is not None and self._taken_us > now_us + self.pacing.interval_us
+
+    def _next_due_us(self, now_us: int) -> int:
+        if self._is_ahead(now_us):
+            return now_us + self.pacing.interval_us
+        return self.grid.due_after(max(now_us, self._taken_us or 0))
+
+    def _take(self, source: Source, due_us: int, beat: int) -> Run:
+        seen_us = max(self._taken_us or 0, self._accounted_us or 0)
+        missed = len(self.grid.beats_between(seen_us, due_us - 1)) if seen_us and seen_us < due_us else 0
+        self._taken_us = due_us
+        return Run(source, beat, due_us, missed)
+
+    def _hear_scheduler(self, epoch: int, now_s: float) -> None:
+        self._epoch, self._epoch_s = epoch, now_s
+
+    def _repace(self, **changes: int | bool) -> None:
+        if changes["interval_us"] != self.pacing.interval_us:
+            # Beats are not counted as missed across a change: the two grids do not compare, the scheduler's count does.
+            self._accounted_us = int(changes["anchor_us"]) - 1
+        if any(getattr(self.pacing, name) != value for name, value in changes.items()):
+            self.pacing = msgspec.structs.replace(self.pacing, **changes)

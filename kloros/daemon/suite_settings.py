@@ -1,0 +1,58 @@
+"""config/kloros.toml: what the whole suite shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from kloros.config import Settings
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+
+class BusSettings(Settings):
+    """[bus]"""
+
+    compat_tcp: bool = False
+    queue_messages: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+
+
+class MetricsSettings(Settings):
+    """[metrics]"""
+
+    enabled: bool = True
+    address: str = "127.0.0.1"
+    ports: dict[str, Port] = {}
+
+
+class LogSettings(Settings):
+    """[logs]"""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class FallbackSettings(Settings):
+    """[fallback]"""
+
+    missed_intervals: Annotated[float, Meta(ge=1)] = 2.0
+    heartbeat_fallback: bool = False
+
+
+class CycleSettings(Settings):
+    """[cycles]"""
+
+    hang_factor: Annotated[float, Meta(gt=1)] = 10.0
+    hang_at_least_s: PositiveSeconds = 60.0
+    budgets_s: dict[str, PositiveSeconds] = {}
+
+
+class SuiteSettings(Settings):
+    """The whole file."""
+
+    bus: BusSettings = BusSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logs: LogSettings = LogSettings()
+    fallback: FallbackSettings = FallbackSettings()
+    cycles: CycleSettings = CycleSettings()
