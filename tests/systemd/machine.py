@@ -1,0 +1,210 @@
+"""A booted systemd to test in: systemd-nspawn over an overlay of the running root file system, all of it in memory.
+
+The host is never written to: every change lands in a tmpfs that goes with the machine. A machine can be booted on top of
+another's files (`Machine(base=...)`), so the suite is installed once and each test module gets a fresh copy in half a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+CHECKOUT = Path(__file__).parents[2]
+CHECKOUT_INSIDE = "/srv/kloros-checkout"
+WHEELS_INSIDE = "/srv/kloros-wheels"
+PREFIX = "kloros-machine-"
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
+POLL_S = 0.02
+
+T = TypeVar("T")
+
+
+class Waited(AssertionError):
+    """A condition did not come true within its limit."""
+
+
+def wait_for(condition: Callable[[], T], limit_s: float, what: str = "") -> T:
+    """Ask until the answer is truthy and return it."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        if answer := condition():
+            return answer
+        if time.monotonic() > deadline:
+            raise Waited(f"not within {limit_s} s: {what or condition}; last answer {answer!r}")
+        time.sleep(POLL_S)
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Where one machine's overlay lives: a tmpfs holding what it wrote."""
+
+    directory: Path
+
+    @property
+    def written(self) -> Path:
+        return self.directory / "written"
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
+
+class Machine:
+    """One booted machine. `run` is root's shell in it; `/tmp` inside is fresh and `/run` too."""
+
+    def __init__(self, binds: dict[Path, str], base: Files | None = None) -> None:
+        """Mount and boot. binds: read-only host directory -> path inside. base: files of a stopped machine to start from."""
+        self.name = f"kloros-{uuid.uuid4().hex[:12]}"
+        self.files = Files(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp")))
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        try:
+            self._mount(base)
+            self._boot(binds)
+        except BaseException:
+            self.destroy()
+            raise
+
+    def _mount(self, base: Files | None) -> None:
+        directory = self.files.directory
+        _host("mount", "-t", "tmpfs", "-o", "mode=755", self.name, str(directory))
+        for part in (self.files.written, self.files.root, directory / "work"):
+            part.mkdir()
+        lower = "/" if base is None else f"{base.written}:/"
+        options = f"lowerdir={lower},upperdir={self.files.written},workdir={directory / 'work'}"
+        _host("mount", "-t", "overlay", self.name, "-o", options, str(self.files.root))
+        machine_id = self.files.root / "etc/machine-id"
+        machine_id.unlink(missing_ok=True)
+        machine_id.write_text(uuid.uuid4().hex + "\n")
+
+    def _boot(self, binds: dict[Path, str]) -> None:
+        command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--directory", str(self.files.root)]
+        command += ["--machine", self.name, "--register=no", "--keep-unit", "--console=pipe", "--private-network"]
+        command += [f"--bind-ro={host}:{inside}" for host, inside in binds.items()]
+        command += ["--boot", "systemd.unit=basic.target", "systemd.mask=systemd-logind.service"]
+        console = (self.files.directory / "console.log").open("wb")
+        with console:
+            self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+        self._leader = wait_for(self._find_leader, 10, "systemd-nspawn's first process")
+        wait_for(self._is_up, 30, "the machine to boot")
+
+    def _find_leader(self) -> int | None:
+        assert self._nspawn is not None
+        if self._nspawn.poll() is not None:
+            raise RuntimeError("systemd-nspawn ended: " + (self.files.directory / "console.log").read_text())
+        found = subprocess.run(["pgrep", "-P", str(self._nspawn.pid)], capture_output=True, text=True, check=False)
+        return int(found.stdout.split()[0]) if found.stdout.strip() else None
+
+    def _is_up(self) -> bool:
+        return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
+
+    def start(self, *command: str, **popen: Any) -> subprocess.Popen[str]:
+        """Start a command inside and return at once."""
+        enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-p", "-n", "-C"]
+        return subprocess.Popen([*enter, *command], env=ENVIRONMENT, text=True, **popen)
+
+    def run(self, *command: str, check: bool = True, limit_s: float = 30, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command inside as root, to its end."""
+        process = self.start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            out, err = process.communicate(stdin, timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        result = subprocess.CompletedProcess(command, process.returncode, out, err)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{out}{err}")
+        return result
+
+    def sh(self, script: str, **options: Any) -> str:
+        """Run a shell script inside and return what it printed."""
+        return str(self.run("sh", "-euc", script, **options).stdout)
+
+    def systemctl(self, *arguments: str, **options: Any) -> str:
+        return str(self.run("systemctl", *arguments, **options).stdout)
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit."""
+        return self.systemctl("show", "--value", "--property", name, unit).strip()
+
+    def is_ready(self, unit: str) -> bool:
+        return self.show(unit, "ActiveState") == "active"
+
+    def journal(self, unit: str | None = None, since: str | None = None, **fields: str) -> list[dict[str, Any]]:
+        """Journal entries, oldest first. fields: exact matches, such as KLOROS_SIGNAL="Q_SCHEDULE_TICK"."""
+        command = ["journalctl", "--output=json", "--all", "--no-pager"]
+        command += ["--unit", unit] if unit else []
+        command += ["--after-cursor", since] if since else []
+        command += [f"{name}={value}" for name, value in fields.items()]
+        return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
+
+    def journal_cursor(self) -> str:
+        """A mark to give to `journal(since=...)`."""
+        self.run("journalctl", "--sync")
+        return self.run("journalctl", "--lines=0", "--show-cursor").stdout.split("-- cursor: ")[1].strip()
+
+    def write_file(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file inside, making its directories."""
+        self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, stdin=text)
+
+    def read_file(self, path: str) -> str:
+        return self.run("cat", path).stdout
+
+    def stop(self) -> Files:
+        """End every process, keep the files (to boot others on top, until `destroy`)."""
+        if self._nspawn is not None:
+            with contextlib.suppress(AttributeError, ProcessLookupError):
+                os.kill(self._leader, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._nspawn.wait(10)
+            self._nspawn.kill()
+            self._nspawn.wait()
+            self._nspawn = None
+        return self.files
+
+    def destroy(self) -> None:
+        """End every process and leave no mount and no file behind."""
+        self.stop()
+        remove_files(self.files.directory)
+
+
+def remove_files(directory: Path) -> None:
+    for mounted in (directory / "root", directory):
+        while os.path.ismount(mounted):
+            if subprocess.run(["umount", str(mounted)], capture_output=True, check=False).returncode:
+                _host("umount", "--lazy", str(mounted))
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove what a killed test run left mounted."""
+    for directory in Path("/var/tmp").glob(f"{PREFIX}*"):
+        owner = directory.name.removeprefix(PREFIX).split("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            remove_files(directory)
+
+
+def _host(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def booted(binds: dict[Path, str], base: Files | None = None) -> Iterator[Machine]:
+    machine = Machine(binds, base)
+    try:
+        yield machine
+    finally:
+        machine.destroy()
