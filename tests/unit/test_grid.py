@@ -39,7 +39,7 @@ def test_counting_a_year_of_beats_walks_none_of_them() -> None:
 def test_neighbours_enclose_every_moment(t_us: int, anchor_us: int, interval_us: int) -> None:
     grid = Grid(anchor_us, interval_us)
     before, at_or_after, after = grid.due_at_or_before(t_us), grid.due_at_or_after(t_us), grid.due_after(t_us)
-    assert grid.has(before) and grid.has(at_or_after) and grid.has(after)
+    assert all(grid.has(moment) for moment in (before, at_or_after, after))
     assert before <= t_us < after == before + interval_us
     assert at_or_after == (t_us if grid.has(t_us) else after)
 

@@ -1,0 +1,157 @@
+"""The rules of beats: which are due, missed, repeated or moved, for one entry. Pure; all times in wall microseconds."""
+
+from __future__ import annotations
+
+from kloros.daemon.grid import beat_number
+from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, Reason
+from kloros.orchestration.timeline import glide, re_anchored
+
+
+def numbered_due_us(state: EntryState) -> int:
+    """The next moment of the grid that is not settled; in the past when it awaits the misfire policy."""
+    return state.timeline.at(state.index) if state.owed_us is None else state.owed_us
+
+
+def next_due_us(state: EntryState) -> int:
+    """When the entry is to be looked at next."""
+    due_us = numbered_due_us(state)
+    if state.echo_us is None:
+        return due_us
+    gap_us = _gap_us(state, due_us)
+    echo_due_us = state.echo_us + gap_us
+    return echo_due_us if echo_due_us + gap_us <= due_us else due_us
+
+
+def _gap_us(state: EntryState, due_us: int) -> int:
+    """The present distance of two beats."""
+    return max(state.timeline.interval_us, due_us - state.cursor_us)
+
+
+def collect(entry: Entry, state: EntryState, now_us: int, grace_us: int) -> list[Beat]:
+    """Settle every due moment up to now and return the beats to emit, by the entry's misfire policy.
+
+    `grace_us`: a due moment is late enough for `skip` to give it up, and to be called a misfire, after that long.
+    """
+    rank = state.timeline.rank(now_us)
+    dues = range(state.index, rank)
+    is_owed = state.owed_us is not None and state.owed_us <= now_us
+    if not dues and not is_owed:
+        return _echo(entry, state, now_us)
+    waiting = len(dues) + is_owed
+    last_us = state.timeline.at(rank - 1) if dues else state.owed_us
+    assert last_us is not None
+    is_misfire = waiting > 1 or now_us - last_us > grace_us
+    emitted = _to_emit(entry, state, dues, last_us, now_us - last_us > grace_us) if is_misfire else [last_us]
+    _count_missed(state, waiting - len(emitted))
+    state.misfires += is_misfire
+    state.index, state.cursor_us = max(state.index, rank), last_us
+    state.owed_us = state.echo_us = None
+    return [_numbered(entry, state, due_us, now_us, "misfire" if is_misfire else "due") for due_us in emitted]
+
+
+def _to_emit(entry: Entry, state: EntryState, dues: range, last_us: int, is_stale: bool) -> list[int]:
+    """The misfire policy: which of the due moments that have come get a beat."""
+    if entry.misfire == "coalesce":
+        return [last_us]
+    if entry.misfire == "skip":
+        return [] if is_stale else [last_us]
+    owed = [] if state.owed_us is None else [state.owed_us]
+    return (owed + [state.timeline.at(index) for index in dues[-entry.misfire_limit :]])[-entry.misfire_limit :]
+
+
+def _count_missed(state: EntryState, count: int) -> None:
+    state.missed += count
+    state.unreported += count
+
+
+def _numbered(entry: Entry, state: EntryState, due_us: int, now_us: int, reason: Reason) -> Beat:
+    beat = Beat(
+        entry=entry,
+        reason=reason,
+        interval_us=state.timeline.interval_us,
+        pace=state.pace,
+        beat=beat_number(due_us, state.offset_us, state.nominal_us),
+        due_us=due_us,
+        late_us=now_us - due_us,
+        missed=state.unreported,
+    )
+    state.last_due_us, state.last_beat, state.unreported = due_us, beat.beat, 0
+    return beat
+
+
+def _echo(entry: Entry, state: EntryState, now_us: int) -> list[Beat]:
+    """While stepped-back time repeats itself, an un-numbered beat every interval: work goes on, no beat runs twice."""
+    due_us = next_due_us(state)
+    if state.echo_us is None or due_us > now_us:
+        return []
+    late_us = (now_us - due_us) % _gap_us(state, numbered_due_us(state))
+    state.echo_us = now_us - late_us
+    return [unnumbered(entry, state, "clock", late_us)]
+
+
+def unnumbered(entry: Entry, state: EntryState, reason: Reason, late_us: int = 0) -> Beat:
+    """A beat that stands for no moment of the grid and always runs."""
+    return Beat(entry=entry, reason=reason, interval_us=state.timeline.interval_us, pace=state.pace, late_us=late_us)
+
+
+def notice_step_back(state: EntryState, now_us: int, seen_us: int) -> None:
+    """The wall clock went back from `seen_us` to now. Silence is counted from the last beat, in the new time."""
+    last_us = state.cursor_us if state.echo_us is None else state.echo_us
+    gap_us = _gap_us(state, numbered_due_us(state))
+    state.echo_us = now_us - min(gap_us, max(0, seen_us - last_us))
+
+
+def notice_clock_behind(state: EntryState, now_us: int) -> None:
+    """What is remembered comes from a clock that was ahead of this one: count silence from now."""
+    if state.cursor_us > now_us and (state.echo_us is None or state.echo_us > now_us):
+        state.echo_us = now_us
+
+
+def effective_interval_us(entry: Entry, state: EntryState) -> int:
+    """The interval the entry should run at: its own or the one set, divided by pace, within its bounds."""
+    base_us = state.override_us or entry.interval_us
+    if state.pace == 1.0:
+        return base_us
+    return min(max(round(base_us / state.pace), entry.min_interval_us), entry.max_interval_us)
+
+
+def retime(entry: Entry, state: EntryState, at_us: int) -> None:
+    """Follow a change of interval, pace or configuration made at `at_us`: one re-anchor, or the glide to the grid."""
+    old_us, new_us = state.timeline.interval_us, effective_interval_us(entry, state)
+    is_moved = (entry.interval_us, entry.offset_us) != (state.nominal_us, state.offset_us)
+    state.nominal_us, state.offset_us = entry.interval_us, entry.offset_us
+    if new_us == old_us and not (is_moved and new_us == entry.interval_us):
+        return
+    _owe(state, at_us)
+    if new_us == entry.interval_us:
+        state.timeline = glide(state.cursor_us, at_us, old_us, entry.grid)
+    else:
+        state.timeline = re_anchored(state.cursor_us, at_us, new_us)
+    state.index = 0
+
+
+def next_expiry_us(state: EntryState) -> int | None:
+    """When the first thing that was set for a while runs out."""
+    untils = [until_us for until_us in (state.override_until_us, state.pace_until_us) if until_us is not None]
+    return min(untils, default=None)
+
+
+def expire(state: EntryState) -> int:
+    """End what runs out first; returns when that was."""
+    until_us = next_expiry_us(state)
+    assert until_us is not None
+    if state.override_until_us == until_us:
+        state.override_us = state.override_until_us = None
+    if state.pace_until_us == until_us:
+        state.pace, state.pace_until_us = 1.0, None
+    return until_us
+
+
+def _owe(state: EntryState, at_us: int) -> None:
+    """Keep the latest due moment that has come and awaits its beat; give up the ones before it."""
+    rank = state.timeline.rank(at_us)
+    waiting = rank - state.index
+    if waiting <= 0:
+        return
+    _count_missed(state, waiting - (state.owed_us is None))
+    state.owed_us = state.cursor_us = state.timeline.at(rank - 1)

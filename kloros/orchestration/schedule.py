@@ -1,0 +1,226 @@
+"""The schedule: which beats to emit now, and when to look again. Pure; time is handed in as wall microseconds.
+
+    beats = schedule.advance(now_us)          # decide
+    wake_at = schedule.next_due_us(now_us)    # and when to decide again
+
+Clock steps need no call of their own: both compare `now_us` with what they saw before.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from kloros.errors import ScheduleRefused
+from kloros.orchestration import beat_rules as rules
+from kloros.orchestration.due_queue import DueQueue
+from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, fresh_state, returned_state
+
+MISFIRE_GRACE_US = 1_000_000
+
+
+class EntryView(msgspec.Struct, frozen=True):
+    """An entry as it stands: configuration, memory, and when it is due next (None while paused)."""
+
+    entry: Entry
+    state: EntryState
+    next_due_us: int | None
+
+
+class ReloadReport(msgspec.Struct, frozen=True):
+    """What a new set of entries changed, by name."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+class Schedule:
+    """All entries and their beats.
+
+    Args:
+        entries: what to run; names are unique.
+        now_us: the present; a new entry is due for the first time later than this.
+        remembered: states by name from an earlier life (`states()`), also of entries that no longer exist.
+        grace_us: how late a beat may be before the misfire policy applies to it.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        now_us: int,
+        remembered: Mapping[str, EntryState] | None = None,
+        grace_us: int = MISFIRE_GRACE_US,
+    ) -> None:
+        self.suspended = False
+        self.grace_us = grace_us
+        self._suspended_until_us: int | None = None
+        self._seen_us = now_us
+        self._entries: dict[str, Entry] = {}
+        self._states: dict[str, EntryState] = dict(remembered or {})
+        self._queue = DueQueue()
+        self._expiries = DueQueue()
+        self._touched: set[str] = set()
+        self._adopt({entry.name: entry for entry in entries}, now_us)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def advance(self, now_us: int) -> list[Beat]:
+        """Settle everything due up to now and return the beats to emit, earliest and then most important first."""
+        self._notice(now_us)
+        self._expire(now_us)
+        beats: list[Beat] = []
+        while not self.suspended and (name := self._queue.take(now_us)):
+            beats += rules.collect(self._entries[name], self._states[name], now_us, self.grace_us)
+            self._place(name)
+            self._touched.add(name)
+        return beats
+
+    def next_due_us(self, now_us: int) -> int | None:
+        """When `advance` has something to do again; in the past when it has already. None: nothing ever will."""
+        self._notice(now_us)
+        first_due_us = None if self.suspended else self._queue.first_due_us()
+        deadlines = (first_due_us, self._expiries.first_due_us(), self._suspended_until_us)
+        return min((due_us for due_us in deadlines if due_us is not None), default=None)
+
+    def pause(self, name: str) -> None:
+        """No beats until resumed; what falls due meanwhile waits for the misfire policy."""
+        self._change(name).paused = True
+        self._place(name)
+
+    def resume(self, name: str) -> None:
+        """Undo `pause`."""
+        self._change(name).paused = False
+        self._place(name)
+
+    def trigger(self, name: str) -> Beat:
+        """An un-numbered beat at once, paused or not; the entry's own beats are untouched."""
+        state = self._change(name)
+        if self.suspended:
+            raise ScheduleRefused(schedule=name, reason="maintenance is on, nothing is triggered")
+        return rules.unnumbered(self._entries[name], state, "control")
+
+    def set_interval(self, name: str, interval_us: int | None, now_us: int, ttl_us: int | None = None) -> None:
+        """Run the entry at another interval, for `ttl_us` or until further notice; None ends that."""
+        state, entry = self._change(name), self._entries[name]
+        lowest_us, highest_us = entry.min_interval_us, entry.max_interval_us
+        if interval_us is not None and not lowest_us <= interval_us <= highest_us:
+            bounds = f"{lowest_us / 1e6:g} s to {highest_us / 1e6:g} s"
+            raise ScheduleRefused(schedule=name, reason=f"{interval_us / 1e6:g} s is outside of its bounds, {bounds}")
+        state.override_us = interval_us
+        state.override_until_us = None if interval_us is None or ttl_us is None else now_us + ttl_us
+        self._retime(name, now_us)
+
+    def set_pace(self, name: str, pace: float, now_us: int, ttl_us: int | None = None) -> None:
+        """Divide the entry's interval by `pace`, for `ttl_us` or until further notice; 1.0 ends that."""
+        state = self._change(name)
+        if not self._entries[name].adaptive:
+            raise ScheduleRefused(schedule=name, reason="its pace is fixed (adaptive = false)")
+        state.pace = pace
+        state.pace_until_us = None if pace == 1.0 or ttl_us is None else now_us + ttl_us
+        self._retime(name, now_us)
+
+    def suspend(self, until_us: int | None = None) -> None:
+        """Maintenance: no beats until `unsuspend`, or until `until_us` has come."""
+        self.suspended, self._suspended_until_us = True, until_us
+
+    def unsuspend(self) -> None:
+        """Maintenance is over: the misfire policy settles what fell due meanwhile."""
+        self.suspended, self._suspended_until_us = False, None
+
+    def reload(self, entries: Iterable[Entry], now_us: int) -> ReloadReport:
+        """Run these entries from now on. Those that stay keep their memory; if their grid moved they re-anchor once."""
+        before = self._entries
+        self._adopt({entry.name: entry for entry in entries}, now_us)
+        stay = self._entries.keys() & before.keys()
+        return ReloadReport(
+            added=tuple(sorted(self._entries.keys() - before.keys())),
+            removed=tuple(sorted(before.keys() - self._entries.keys())),
+            changed=tuple(sorted(name for name in stay if self._entries[name] != before[name])),
+        )
+
+    def view(self, name: str) -> EntryView:
+        """One entry as it stands; raises ScheduleRefused when there is none."""
+        self._known(name)
+        return EntryView(self._entries[name], self._states[name], self._queue.due_us(name))
+
+    def views(self) -> Iterator[EntryView]:
+        """Every entry as it stands."""
+        return (EntryView(entry, self._states[name], self._queue.due_us(name)) for name, entry in self._entries.items())
+
+    def states(self) -> dict[str, EntryState]:
+        """What has to be remembered: the `remembered` of the next life."""
+        return dict(self._states)
+
+    def take_changes(self) -> dict[str, EntryState]:
+        """The part of `states()` that changed since this was last asked."""
+        changes = {name: self._states[name] for name in self._touched}
+        self._touched.clear()
+        return changes
+
+    def _adopt(self, entries: dict[str, Entry], now_us: int) -> None:
+        self._entries = entries
+        for name in self._states.keys() - entries.keys():
+            self._states[name].removed = True
+            self._queue.remove(name)
+            self._expiries.remove(name)
+            self._touched.add(name)
+        for name, entry in entries.items():
+            state = self._states.get(name)
+            if state is None:
+                self._states[name] = fresh_state(entry, now_us)
+            elif state.removed:
+                self._states[name] = returned_state(entry, state, now_us)
+            else:
+                rules.notice_clock_behind(state, now_us)
+            self._retime(name, now_us)
+            self._touched.add(name)
+
+    def _retime(self, name: str, at_us: int) -> None:
+        """Follow what was set or ran out at `at_us`."""
+        state = self._states[name]
+        rules.retime(self._entries[name], state, at_us)
+        self._place(name)
+        until_us = rules.next_expiry_us(state)
+        if until_us is None:
+            self._expiries.remove(name)
+        else:
+            self._expiries.place(name, until_us)
+
+    def _place(self, name: str) -> None:
+        state = self._states[name]
+        if state.paused:
+            self._queue.remove(name)
+        else:
+            self._queue.place(name, rules.next_due_us(state), self._entries[name].priority)
+
+    def _expire(self, now_us: int) -> None:
+        if self._suspended_until_us is not None and self._suspended_until_us <= now_us:
+            self.unsuspend()
+        while name := self._expiries.take(now_us):
+            until_us = rules.expire(self._states[name])
+            self._retime(name, until_us)
+            self._touched.add(name)
+
+    def _notice(self, now_us: int) -> None:
+        """Let every entry know when the wall clock went backwards."""
+        seen_us, self._seen_us = self._seen_us, now_us
+        if now_us < seen_us:
+            for name in self._entries:
+                rules.notice_step_back(self._states[name], now_us, seen_us)
+                self._place(name)
+                self._touched.add(name)
+
+    def _change(self, name: str) -> EntryState:
+        self._known(name)
+        self._touched.add(name)
+        return self._states[name]
+
+    def _known(self, name: str) -> None:
+        if name not in self._entries:
+            close = difflib.get_close_matches(name, self._entries, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ScheduleRefused(schedule=name, reason=f"there is no such entry{hint}")

@@ -1,0 +1,100 @@
+"""One entry of the schedule: what is configured, what is remembered, what is emitted. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kloros.daemon.grid import Grid
+from kloros.orchestration.timeline import Timeline, on_grid
+
+Misfire = Literal["coalesce", "skip", "all"]
+Reason = Literal["due", "misfire", "control", "clock"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the schedule as configured. Intervals are divided by pace; `min_` and `max_interval_us` bound that."""
+
+    name: str
+    signal: str
+    ecosystem: str
+    interval_us: int
+    offset_us: int = 0
+    adaptive: bool = True
+    priority: int = 0
+    misfire: Misfire = "coalesce"
+    misfire_limit: int = 10
+    min_interval_us: int = 1
+    max_interval_us: int = 2**62
+
+    @property
+    def grid(self) -> Grid:
+        """The entry's due moments at its nominal interval."""
+        return Grid(self.offset_us, self.interval_us)
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is to be emitted now. Un-numbered (`beat` and `due_us` None) when it stands for no due moment of the grid.
+
+    `missed` counts the due moments given up since the entry's last numbered beat.
+    """
+
+    entry: Entry
+    reason: Reason
+    interval_us: int
+    pace: float
+    beat: int | None = None
+    due_us: int | None = None
+    late_us: int = 0
+    missed: int = 0
+
+
+class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What an entry remembers, across restarts too. Moments are wall clock, `_until_us` None means no end.
+
+    A due moment is settled when it was emitted or counted as missed. `index` is the first one of the timeline not yet
+    settled: whatever the wall clock does, no due moment is settled twice and none is passed over.
+    cursor_us: the last settled due moment (before the first one: the grid moment preceding it).
+    owed_us: a due moment of an earlier timeline that had come when the entry was re-anchored and still awaits its beat.
+    echo_us: since when the wall clock, stepped back, repeats time already worked; None when it does not.
+    """
+
+    timeline: Timeline
+    cursor_us: int
+    nominal_us: int
+    offset_us: int
+    index: int = 0
+    owed_us: int | None = None
+    echo_us: int | None = None
+    last_due_us: int | None = None
+    last_beat: int | None = None
+    paused: bool = False
+    override_us: int | None = None
+    override_until_us: int | None = None
+    pace: float = 1.0
+    pace_until_us: int | None = None
+    missed: int = 0
+    misfires: int = 0
+    unreported: int = 0
+    removed: bool = False
+
+
+def fresh_state(entry: Entry, after_us: int) -> EntryState:
+    """An entry that is due for the first time later than `after_us`."""
+    timeline = on_grid(entry.grid, after_us)
+    return EntryState(
+        timeline=timeline,
+        cursor_us=timeline.first_us - entry.interval_us,
+        nominal_us=entry.interval_us,
+        offset_us=entry.offset_us,
+    )
+
+
+def returned_state(entry: Entry, state: EntryState, after_us: int) -> EntryState:
+    """An entry that had been taken out of the schedule: as a fresh one, but no moment already settled comes again."""
+    fresh = fresh_state(entry, max(after_us, state.cursor_us))
+    fresh.last_due_us, fresh.last_beat = state.last_due_us, state.last_beat
+    fresh.missed, fresh.misfires, fresh.unreported = state.missed, state.misfires, state.unreported
+    fresh.echo_us = after_us if state.cursor_us > after_us else None
+    return fresh
