@@ -1,0 +1,81 @@
+"""What a daemon must remember: written through, committed together, and never the end of the daemon."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kloros.storage.state_store import StateStore
+
+
+class Thing(msgspec.Struct):
+    n: int
+
+
+def test_what_was_put_is_there_after_a_kill(tmp_path: Path) -> None:
+    script = (
+        "import os, signal; from pathlib import Path; from kloros.storage.state_store import StateStore\n"
+        f"store = StateStore(Path({str(tmp_path)!r}) / 'state.db')\n"
+        "store.put('thing', {'n': 42}); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert StateStore(tmp_path / "state.db").get("thing", Thing) == Thing(42)
+
+
+def test_a_batch_is_all_or_nothing(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "state.db")
+    store.put("a", Thing(1))
+    with pytest.raises(RuntimeError), store.batch():
+        store.put("a", Thing(2))
+        store.put("b", Thing(2))
+        raise RuntimeError
+    store.put("c", Thing(3))
+    store.close()
+    again = StateStore(tmp_path / "state.db")
+    assert [again.get(name, Thing) for name in "abc"] == [Thing(1), None, Thing(3)]
+
+
+def test_a_document_that_no_longer_fits_counts_as_none(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "state.db")
+    store.put("thing", {"n": "forty-two"})
+    assert store.get("thing", Thing) is None
+
+
+def test_a_place_that_cannot_be_written_is_a_named_lack_and_memory_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_text("a file where the directory should be")
+    store = StateStore(tmp_path / "blocked" / "state.db")
+    store.put("thing", Thing(1))
+    assert store.get("thing", Thing) == Thing(1)
+    assert store.lack is not None
+    assert "blocked" in store.lack
+    (tmp_path / "blocked").unlink()
+    assert store.flush()
+    assert store.lack is None
+    assert StateStore(tmp_path / "blocked" / "state.db").get("thing", Thing) == Thing(1)
+
+
+def test_a_full_disk_is_a_named_lack_and_heals(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "state.db")
+    store.put("small", Thing(1))
+    assert store._connection is not None
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    store.put("big", "x" * 1_000_000)
+    assert store.lack is not None
+    assert "full" in store.lack
+    assert store.get("big", str) == "x" * 1_000_000
+    assert store.flush()
+    assert StateStore(tmp_path / "state.db").get("big", str) == "x" * 1_000_000
+
+
+def test_a_corrupt_file_is_set_aside_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(b"this is no database at all, but it is long enough to be looked at" * 100)
+    store = StateStore(path)
+    assert store.set_aside == tmp_path / "state.db.corrupt"
+    assert store.lack is None
+    store.put("thing", Thing(1))
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM documents").fetchone() == (1,)

@@ -1,0 +1,40 @@
+"""Maintenance mode is a register: the latest change wins, in whatever order the news comes."""
+
+from itertools import permutations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kloros.daemon.maintenance import Maintenance
+
+CHANGES = st.builds(
+    Maintenance, suspended=st.booleans(), changed_us=st.integers(0, 100), until_us=st.none() | st.integers(0, 200)
+)
+
+
+@given(st.lists(CHANGES, min_size=1, max_size=5, unique_by=lambda change: change.changed_us))
+def test_the_order_of_arrival_does_not_matter(changes: list[Maintenance]) -> None:
+    outcomes = set()
+    for order in permutations(changes):
+        state = Maintenance()
+        for change in order:
+            state = state.merged(change)
+        outcomes.add(state)
+    assert len(outcomes) == 1
+
+
+def test_a_tick_that_was_on_its_way_does_not_undo_what_the_operator_asked() -> None:
+    suspended = Maintenance(suspended=True, changed_us=100)
+    tick_sent_before_the_scheduler_knew = Maintenance(suspended=False, changed_us=40)
+    assert suspended.merged(tick_sent_before_the_scheduler_knew).is_on(101)
+
+
+def test_it_ends_by_itself_at_the_agreed_moment() -> None:
+    state = Maintenance(suspended=True, changed_us=100, until_us=500)
+    assert state.expires_us() == 500
+    assert state.is_on(499)
+    assert not state.is_on(500)
+
+
+def test_when_off_nothing_expires() -> None:
+    assert Maintenance(suspended=False, until_us=500).expires_us() is None
