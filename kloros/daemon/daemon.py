@@ -77,7 +77,9 @@ class Daemon:
         self.metrics.counters_from(
             "kloros_bus_messages", "Messages of this process by what became of them.", self.bus.counters.as_dict
         )
-        self.metrics.counters_from("kloros_daemon_events", "Counted events of this daemon.", lambda: dict(self.counters))
+        self.metrics.counters_from(
+            "kloros_daemon_events", "Counted events of this daemon.", lambda: dict(self.counters)
+        )
 
     # Hooks
 
@@ -191,10 +193,18 @@ class Daemon:
     def _wind_down(self) -> None:
         self.notify.stopping()
         self.on_stop()
-        self.bus.emit("HEARTBEAT", HeartbeatFacts(
-            zooid=self.zooid, niche=self.niche, uptime_s=round(self.clock.monotonic_s() - self._started_s, 3),
-            processed_count=self.processed_count, mode="stopped", sent=self.bus.sent_seqs(),
-        ), ecosystem="colony")
+        self.bus.emit(
+            "HEARTBEAT",
+            HeartbeatFacts(
+                zooid=self.zooid,
+                niche=self.niche,
+                uptime_s=round(self.clock.monotonic_s() - self._started_s, 3),
+                processed_count=self.processed_count,
+                mode="stopped",
+                sent=self.bus.sent_seqs(),
+            ),
+            ecosystem="colony",
+        )
         self.log.info("stopped", zooid=self.zooid, exit_code=self.exit_code)
         self.loop.close()
 
@@ -228,12 +238,14 @@ class Daemon:
 
     def _on_tick(self, message: Message) -> None:
         tick: TickFacts = message.facts
-        self._take_maintenance(Maintenance(
-            tick.maintenance,
-            seconds_to_us(tick.maintenance_changed_ts or 0.0),
-            None if tick.maintenance_until_ts is None else seconds_to_us(tick.maintenance_until_ts),
-            tick.maintenance_reason or "",
-        ))
+        self._take_maintenance(
+            Maintenance(
+                tick.maintenance,
+                seconds_to_us(tick.maintenance_changed_ts or 0.0),
+                None if tick.maintenance_until_ts is None else seconds_to_us(tick.maintenance_until_ts),
+                tick.maintenance_reason or "",
+            )
+        )
         self.on_tick(message, tick)
 
     def _on_maintenance_signal(self, message: Message) -> None:
@@ -275,12 +287,22 @@ class Daemon:
         for loss in self.bus.take_losses():
             if loss.kind == "gap":
                 self.log.warning("bus_gap", signal=loss.signal, pub=loss.pub, missing=loss.count)
-                self.bus.emit("BUS_GAP", GapFacts(
-                    observer=self.zooid, signal=loss.signal, pub=loss.pub, missing=loss.count, since_ts=loss.since_ts))
+                self.bus.emit(
+                    "BUS_GAP",
+                    GapFacts(
+                        observer=self.zooid,
+                        signal=loss.signal,
+                        pub=loss.pub,
+                        missing=loss.count,
+                        since_ts=loss.since_ts,
+                    ),
+                )
             else:
                 self.log.warning("bus_drop", signal=loss.signal, dropped=loss.count)
-                self.bus.emit("BUS_DROP", DropFacts(
-                    observer=self.zooid, signal=loss.signal, dropped=loss.count, since_ts=loss.since_ts))
+                self.bus.emit(
+                    "BUS_DROP",
+                    DropFacts(observer=self.zooid, signal=loss.signal, dropped=loss.count, since_ts=loss.since_ts),
+                )
 
     def _name_lacks(self) -> None:
         if self.bus.joined != self._was_joined:

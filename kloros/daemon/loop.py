@@ -60,7 +60,7 @@ class Loop:
         """Call each `interval_s` of monotonic time; a late call is not made up for."""
         self._timers[name] = _Timer(self._clock.monotonic_s() + interval_s, interval_s, callback)
 
-    def at_monotonic(self, name: str, due_s: float | None, callback: Callback) -> None:
+    def at_monotonic(self, name: str, due_s: float | None, callback: Callback = lambda: None) -> None:
         """Call once at monotonic time `due_s`; replaces the deadline of that name, None removes it."""
         if due_s is None:
             self._timers.pop(name, None)

@@ -46,7 +46,12 @@ def main(daemon_class: type[Daemon]) -> int:
 
 @contextmanager
 def composed(
-    daemon_class: type[Daemon], place: Place, suite: SuiteSettings, *, clock: Clock | None = None, has_metrics: bool = True
+    daemon_class: type[Daemon],
+    place: Place,
+    suite: SuiteSettings,
+    *,
+    clock: Clock | None = None,
+    has_metrics: bool = True,
 ) -> Iterator[Daemon]:
     """A daemon with everything it needs, alone on its lock; all of it is closed afterwards, in reverse."""
     clock = clock or SystemClock()
