@@ -25,7 +25,7 @@ def _missing() -> str | None:
     for tool, package in TOOLS.items():
         if shutil.which(tool) is None:
             return f"needs {tool} (Debian: apt install {package})"
-    if not any(Path(place, "dbus-daemon").exists() or Path(place, "dbus-broker").exists() for place in ("/usr/bin", "/bin")):
+    if not any(Path("/usr/bin", name).exists() for name in ("dbus-daemon", "dbus-broker")):
         return "needs a D-Bus daemon (Debian: apt install dbus)"
     venv = subprocess.run([SYSTEM_PYTHON, "-c", "import venv, ensurepip"], capture_output=True, check=False)
     return f"needs {SYSTEM_PYTHON} with venv (Debian: apt install python3-venv)" if venv.returncode else None
@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = _missing() if mine else None
     for item in mine:
         item.add_marker(pytest.mark.systemd)
+        item.add_marker(pytest.mark.timeout(300))  # the first one also builds the wheels and installs the suite
         if missing and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason=f"the systemd tier {missing}"))
 

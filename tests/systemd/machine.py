@@ -1,7 +1,7 @@
 """A booted systemd to test in: systemd-nspawn over an overlay of the running root file system, all of it in memory.
 
-The host is never written to: every change lands in a tmpfs that goes with the machine. A machine can be booted on top of
-another's files (`Machine(base=...)`), so the suite is installed once and each test module gets a fresh copy in half a second.
+The host is never written to: every change lands in a tmpfs that goes with the machine. A machine can be booted on top
+of another's files (`base`), so the suite is installed once and each test module gets a fresh copy in half a second.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ CHECKOUT = Path(__file__).parents[2]
 CHECKOUT_INSIDE = "/srv/kloros-checkout"
 WHEELS_INSIDE = "/srv/kloros-wheels"
 PREFIX = "kloros-machine-"
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 POLL_S = 0.02
 
 T = TypeVar("T")
+Result = subprocess.CompletedProcess[str]
 
 
 class Waited(AssertionError):
@@ -64,10 +66,14 @@ class Machine:
     """One booted machine. `run` is root's shell in it; `/tmp` inside is fresh and `/run` too."""
 
     def __init__(self, binds: dict[Path, str], base: Files | None = None) -> None:
-        """Mount and boot. binds: read-only host directory -> path inside. base: files of a stopped machine to start from."""
+        """Mount and boot.
+
+        binds: host directory -> where it appears inside, read-only. base: files of a stopped machine to start from.
+        """
         self.name = f"kloros-{uuid.uuid4().hex[:12]}"
         self.files = Files(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp")))
         self._nspawn: subprocess.Popen[bytes] | None = None
+        self._leader = 0
         try:
             self._mount(base)
             self._boot(binds)
@@ -90,6 +96,7 @@ class Machine:
     def _boot(self, binds: dict[Path, str]) -> None:
         command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--directory", str(self.files.root)]
         command += ["--machine", self.name, "--register=no", "--keep-unit", "--console=pipe", "--private-network"]
+        command += ["--system-call-filter=adjtimex clock_adjtime"]  # nspawn refuses them, a real machine does not
         command += [f"--bind-ro={host}:{inside}" for host, inside in binds.items()]
         command += ["--boot", "systemd.unit=basic.target", "systemd.mask=systemd-logind.service"]
         console = (self.files.directory / "console.log").open("wb")
@@ -98,12 +105,12 @@ class Machine:
         self._leader = wait_for(self._find_leader, 10, "systemd-nspawn's first process")
         wait_for(self._is_up, 30, "the machine to boot")
 
-    def _find_leader(self) -> int | None:
+    def _find_leader(self) -> int:
         assert self._nspawn is not None
         if self._nspawn.poll() is not None:
             raise RuntimeError("systemd-nspawn ended: " + (self.files.directory / "console.log").read_text())
         found = subprocess.run(["pgrep", "-P", str(self._nspawn.pid)], capture_output=True, text=True, check=False)
-        return int(found.stdout.split()[0]) if found.stdout.strip() else None
+        return int(found.stdout.split()[0]) if found.stdout.strip() else 0
 
     def _is_up(self) -> bool:
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
@@ -113,7 +120,7 @@ class Machine:
         enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-p", "-n", "-C"]
         return subprocess.Popen([*enter, *command], env=ENVIRONMENT, text=True, **popen)
 
-    def run(self, *command: str, check: bool = True, limit_s: float = 30, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, limit_s: float = 30, stdin: str = "") -> Result:
         """Run a command inside as root, to its end."""
         process = self.start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
@@ -122,7 +129,7 @@ class Machine:
             process.kill()
             process.communicate()
             raise
-        result = subprocess.CompletedProcess(command, process.returncode, out, err)
+        result = Result(command, process.returncode, out, err)
         if check and result.returncode != 0:
             raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{out}{err}")
         return result
@@ -164,8 +171,9 @@ class Machine:
     def stop(self) -> Files:
         """End every process, keep the files (to boot others on top, until `destroy`)."""
         if self._nspawn is not None:
-            with contextlib.suppress(AttributeError, ProcessLookupError):
-                os.kill(self._leader, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                if self._leader:
+                    os.kill(self._leader, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._nspawn.wait(10)
             self._nspawn.kill()

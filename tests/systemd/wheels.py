@@ -1,4 +1,4 @@
-"""The packages the suite needs, as wheels for the system's Python, so that a machine without a network can install it."""
+"""The packages the suite needs, as wheels for the system's Python, so that it installs without a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _build(cache: Path, wheels: Path, requirements: list[str]) -> None:
     unfinished = cache / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     subprocess.run([SYSTEM_PYTHON, "-m", "venv", unfinished / "venv"], check=True)
-    pip = [unfinished / "venv/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--quiet", "wheel", "--wheel-dir", unfinished / "wheels", *requirements], check=True)
+    pip = [str(unfinished / "venv/bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--quiet", "wheel", "--wheel-dir", str(unfinished / "wheels"), *requirements], check=True)
     (unfinished / "wheels").rename(wheels)
     shutil.rmtree(unfinished)
