@@ -1,0 +1,140 @@
+"""The sending half of every bus, short of the socket: validate, limit, number, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kloros.chembus.bus import BusCounters
+from kloros.chembus.declaration import Signal, Vocabulary
+from kloros.chembus.envelope import Codec, codec_for
+from kloros.chembus.facts import Facts, HeartbeatFacts
+from kloros.chembus.incarnation import new_pub
+from kloros.chembus.ratelimit import TokenBucket
+from kloros.clock import Clock
+from kloros.errors import RateLimited, UnknownSignal
+
+MAX_LINES = 4096  # signals one publisher can number before it takes a new name
+
+Send = Callable[[bytes, bytes], bool]
+
+
+class _Line:
+    """What an emitter keeps per signal."""
+
+    __slots__ = ("bucket", "codec", "ecosystem", "raises", "rate_per_s", "seq", "topic")
+
+    def __init__(self, name: str, signal: Signal | None, now_s: float) -> None:
+        self.topic = name.encode()
+        self.codec: Codec = codec_for(signal.facts if signal else None)
+        self.ecosystem = signal.ecosystem if signal else "unknown"
+        self.raises = signal is not None and signal.over_rate == "raise"
+        self.rate_per_s = signal.rate_per_s if signal else None
+        self.bucket = TokenBucket(signal.rate_per_s, signal.burst, now_s) if signal and signal.rate_per_s else None
+        self.seq = 0
+
+
+class Emitter:
+    """Turns emits into numbered frames and hands them to `send`, which says whether they went out."""
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        name: str,
+        niche: str,
+        clock: Clock,
+        vocabulary: Vocabulary,
+        counters: BusCounters,
+        open_facts: bool = False,
+    ) -> None:
+        """`open_facts` lets signals outside the vocabulary through, with any facts."""
+        self._send = send
+        self._name = name
+        self._niche = niche
+        self._clock = clock
+        self._vocabulary = vocabulary
+        self._counters = counters
+        self._open_facts = open_facts
+        self._lines: dict[str, _Line] = {}
+        self._started_s = clock.monotonic_s()
+        self._rename()
+
+    def emit(
+        self,
+        signal: str,
+        facts: Facts | Mapping[str, Any] | None = None,
+        *,
+        ecosystem: str | None = None,
+        intensity: float = 1.0,
+        incident_id: str | None = None,
+        trace: str | None = None,
+    ) -> str | None:
+        """See Bus.emit."""
+        line = self._lines.get(signal) or self._open_line(signal)
+        if line.bucket is not None and not line.bucket.take(self._clock.monotonic_s()):
+            self._refuse_rate(signal, line)
+            return None
+        seq = line.seq + 1
+        message_id = f"{self._token}.{self._count + 1}"
+        message = line.codec.message_type(
+            signal=signal,
+            ecosystem=line.ecosystem if ecosystem is None else ecosystem,
+            intensity=intensity,
+            facts=line.codec.facts(signal, facts),
+            incident_id=incident_id,
+            trace=trace,
+            ts=self._clock.wall_us() / 1e6,
+            id=message_id,
+            pub=self.pub,
+            seq=seq,
+        )
+        if not self._send(line.topic, line.codec.encode(message)):
+            self._counters.lost_unjoined += 1
+            return None
+        line.seq = seq
+        self._count += 1
+        self._counters.emitted += 1
+        return message_id
+
+    def sent_seqs(self) -> dict[str, int]:
+        """The last number sent per signal."""
+        return {name: line.seq for name, line in self._lines.items() if line.seq}
+
+    def farewell(self) -> None:
+        """A last HEARTBEAT that says what was sent, so that a lost tail is noticed."""
+        sent = self.sent_seqs()
+        if not sent:
+            return
+        facts = HeartbeatFacts(
+            zooid=self._name,
+            niche=self._niche,
+            uptime_s=max(0.0, self._clock.monotonic_s() - self._started_s),
+            processed_count=self._counters.received,
+            mode="closing",
+            sent=sent,
+        )
+        self.emit("HEARTBEAT", facts)
+
+    def _open_line(self, name: str) -> _Line:
+        try:
+            signal: Signal | None = self._vocabulary.lookup(name)
+        except UnknownSignal:
+            if not self._open_facts:
+                raise
+            signal = None
+        if len(self._lines) >= MAX_LINES:
+            self._lines.clear()
+            self._rename()
+        line = self._lines[name] = _Line(name, signal, self._clock.monotonic_s())
+        return line
+
+    def _rename(self) -> None:
+        self.pub = new_pub(self._name, self._clock)
+        self._token = self.pub.rpartition("@")[2]
+        self._count = 0
+
+    def _refuse_rate(self, signal: str, line: _Line) -> None:
+        self._counters.rate_limited += 1
+        if line.raises:
+            raise RateLimited(signal=signal, rate_per_s=line.rate_per_s)

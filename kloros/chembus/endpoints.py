@@ -1,0 +1,82 @@
+"""Where the proxy is: one address to publish to, one to subscribe at."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kloros.errors import EndpointRefused
+
+PUBLISH_SOCKET = "bus.pub"
+SUBSCRIBE_SOCKET = "bus.sub"
+MAX_IPC_PATH_BYTES = 107  # sun_path of Linux, less its closing zero
+
+COMPAT_PORTS = ((5558, 5559), (5556, 5557))
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Both sides of one proxy, as ZeroMQ addresses (ipc:// or tcp://)."""
+
+    publish: str
+    subscribe: str
+
+    @classmethod
+    def for_runtime_dir(cls, runtime: Path) -> Endpoints:
+        """The proxy at home in that directory.
+
+        Raises:
+            EndpointRefused: The path is too long for a Unix socket.
+        """
+        both = cls(f"ipc://{runtime / PUBLISH_SOCKET}", f"ipc://{runtime / SUBSCRIBE_SOCKET}")
+        both.check()
+        return both
+
+    def check(self, *, secured: bool = False) -> None:
+        """Refuse what cannot work or is not safe. `secured`: CURVE keys are at hand.
+
+        Raises:
+            EndpointRefused: Says which and why.
+        """
+        for endpoint in (self.publish, self.subscribe):
+            reason = _objection(endpoint, secured)
+            if reason:
+                raise EndpointRefused(endpoint=endpoint, reason=reason)
+
+
+def compat_endpoints() -> list[Endpoints]:
+    """The two loopback TCP pairs that existing clients use."""
+    return [Endpoints(f"tcp://127.0.0.1:{pub}", f"tcp://127.0.0.1:{sub}") for pub, sub in COMPAT_PORTS]
+
+
+def is_remote(endpoint: str) -> bool:
+    """Whether the address leaves this machine."""
+    if not endpoint.startswith("tcp://"):
+        return False
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _objection(endpoint: str, secured: bool) -> str | None:
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc":
+        size = len(rest.encode())
+        if not rest:
+            return "it names no path"
+        if size > MAX_IPC_PATH_BYTES:
+            return f"its path is {size} bytes, a Unix socket takes {MAX_IPC_PATH_BYTES}; choose a shorter one"
+        return None
+    if scheme != "tcp":
+        return "only ipc:// and tcp:// are spoken here"
+    port = rest.rpartition(":")[2]
+    if not (port.isdigit() and int(port) <= 65_535) and port != "*":
+        return "it names no port"
+    if is_remote(endpoint) and not secured:
+        return "it leaves this machine, and that takes CURVE keys; use ipc:// or a loopback address"
+    return None

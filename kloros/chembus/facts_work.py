@@ -1,0 +1,144 @@
+"""What the durable signals carry: the work that passes from room to room."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import field
+
+from kloros.chembus.facts import Count, Duration, EpochSeconds, Facts, Share
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+
+
+class ObservationFacts(Facts, kw_only=True):
+    """A zooid did something: how it went and how long it took. `sig` is an HMAC over the other fields."""
+
+    ts: EpochSeconds
+    zooid: str
+    ok: bool
+    incident_id: str | None = None
+    niche: str | None = None
+    ttr_ms: Duration | None = None
+    sig: str | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+class GapFoundFacts(Facts, kw_only=True):
+    """A finding opened, worsened or ended. `gap_id` stays the same for as long as it lasts."""
+
+    gap_id: str
+    gap_type: str
+    gap_name: str
+    severity: Severity = "medium"
+    evidence: list[str] = field(default_factory=list)
+    first_seen_ts: EpochSeconds | None = None
+    detail: str | None = None
+    change: Literal["opened", "worsened", "restored"] | None = None
+    duration_s: Duration | None = None
+
+
+class QuestionFacts(Facts, kw_only=True):
+    """A question worth asking; `folded` says how many near-identical ones it stands for."""
+
+    question_id: str
+    question: str
+    hypothesis: str | None = None
+    capability_key: str | None = None
+    evidence: list[str] = field(default_factory=list)
+    evidence_hash: str | None = None
+    action_class: str | None = None
+    value_estimate: float | None = None
+    cost_estimate: Duration | None = None
+    priority: str | None = None
+    folded: Count = 1
+
+
+class InvestigationFacts(Facts, kw_only=True):
+    """What an investigation concluded, and how sure it is."""
+
+    question_id: str
+    status: str
+    conclusion: str | None = None
+    confidence: Share | None = None
+    evidence: list[str] = field(default_factory=list)
+    evidence_hash: str | None = None
+    recommended_action: dict[str, Any] | str | None = None
+    duration_ms: Duration | None = None
+
+
+class ActionFacts(Facts, kw_only=True):
+    """An action was taken up, or ended; `verified` says whether the check afterwards found that it helped."""
+
+    action_id: str
+    action_type: str
+    question_id: str | None = None
+    mode: str | None = None
+    outcome: str | None = None
+    verified: bool | None = None
+
+
+class TournamentFacts(Facts, kw_only=True):
+    """A round of candidates was played."""
+
+    candidate: dict[str, Any] | str
+    incumbent: dict[str, Any] | str | None = None
+    fitness: float | None = None
+    verdict: str | None = None
+    artifact: str | None = None
+
+
+class ShadowFacts(Facts, kw_only=True):
+    """A candidate ran beside the incumbent on the same input; `drift` is the share that differed."""
+
+    candidate: dict[str, Any] | str
+    incumbent: dict[str, Any] | str | None = None
+    drift: Share | None = None
+    verdict: str | None = None
+    artifact: str | None = None
+
+
+class ImprovementFacts(Facts, kw_only=True):
+    """A proposed change to one module."""
+
+    action_id: str
+    module_name: str
+    action_kind: str
+    priority: float | str | None = None
+    rationale: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    expires_at: EpochSeconds | None = None
+
+
+class EnactmentFacts(Facts, kw_only=True):
+    """What became of an improvement action."""
+
+    action_id: str
+    module_name: str
+    action_kind: str
+    status: str
+    detail: str | None = None
+    duration_s: Duration | None = None
+    attempted_ts: EpochSeconds | None = None
+
+
+class ReflectionFacts(Facts, kw_only=True):
+    """Whether an enactment helped, by the figures before and after."""
+
+    action_id: str
+    verdict: str
+    module_name: str | None = None
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+    detail: str | None = None
+
+
+class ReviewFacts(Facts, kw_only=True):
+    """Something that needs a person. The same fingerprint again raises `count` instead of a new flag."""
+
+    flag_id: str
+    rationale: str
+    module_name: str | None = None
+    evidence: list[str] = field(default_factory=list)
+    fingerprint: str | None = None
+    count: Count = 1

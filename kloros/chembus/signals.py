@@ -1,0 +1,321 @@
+"""Every signal of the suite, in one table; the names are API."""
+
+from __future__ import annotations
+
+from kloros.chembus import facts, facts_work
+from kloros.chembus.declaration import Delivery, Signal
+
+_EVERY_DAEMON = "every daemon"
+_CONSUMERS = "every consumer"
+_MONITORING = "monitoring"
+
+
+def _trigger(name: str, ecosystem: str, consumer: str, interval_s: float, summary: str) -> Signal:
+    return Signal(
+        name=f"Q_TRIGGER_{name}",
+        facts=facts.TriggerFacts,
+        ecosystem=ecosystem,
+        summary=summary,
+        emitted_by="scheduler, or anyone by injection",
+        heard_by=consumer,
+        rate_per_s=5_000.0,
+        burst=20_000,
+        lifespan_s=max(60.0, 2 * interval_s),
+    )
+
+
+def _durable(
+    name: str, shape: type[facts.Facts], ecosystem: str, emitted_by: str, heard_by: str, summary: str
+) -> Signal:
+    return Signal(
+        name=name,
+        facts=shape,
+        ecosystem=ecosystem,
+        summary=summary,
+        delivery=Delivery.DURABLE,
+        emitted_by=emitted_by,
+        heard_by=heard_by,
+        rate_per_s=2_000.0,
+        burst=10_000,
+        over_rate="raise",
+    )
+
+
+def _affect(name: str, summary: str) -> Signal:
+    return Signal(
+        name=f"AFFECT_{name}",
+        facts=facts.AffectFacts,
+        ecosystem="affect",
+        summary=summary,
+        emitted_by="affect",
+        heard_by="scheduler, consumers",
+        rate_per_s=50.0,
+        burst=100,
+    )
+
+
+TRIGGERS = (
+    _trigger("INTROSPECTION", "introspection", "introspection", 5.0, "Scan the machine."),
+    _trigger("CURIOSITY", "curiosity", "curiosity_core_consumer", 60.0, "Turn open findings into questions."),
+    _trigger("ACTION_PROCESSING", "queue_management", "action_consumer", 300.0, "Drain the action queue."),
+    _trigger("INVESTIGATION", "queue_management", "investigation_consumer", 300.0, "Investigate open questions."),
+    _trigger("SHADOW_EVAL", "dream", "shadow", 60.0, "Compare candidates with incumbents."),
+    _trigger("TOURNAMENT", "dream", "tournament_consumer", 15.0, "Play one round of candidates."),
+    _trigger("SEMANTIC_DEDUP", "curiosity", "semantic_dedup_consumer", 5.0, "Fold near-identical questions."),
+    _trigger("DECAY", "memory", "decay", 3600.0, "Let memories fade."),
+    _trigger("LEDGER_FLUSH", "observability", "ledger_writer", 60.0, "Write out what the ledger holds back."),
+    _trigger("HISTORY_ROTATE", "observability", "chembus_historian", 3600.0, "Keep the history within its limits."),
+)
+
+SCHEDULE = (
+    Signal(
+        name="Q_SCHEDULE_TICK",
+        facts=facts.TickFacts,
+        ecosystem="schedule",
+        summary="The whole observable schedule, every second.",
+        emitted_by="scheduler",
+        heard_by="monitoring, every daemon",
+        lifespan_s=10.0,
+        deadline_s=3.0,
+    ),
+    Signal(
+        name="Q_SCHEDULE_CONTROL",
+        facts=facts.ControlFacts,
+        ecosystem="schedule",
+        summary="Pause, resume, trigger, slow down or speed up entries, or reload them all.",
+        emitted_by="CLI",
+        heard_by="scheduler",
+        rate_per_s=100.0,
+        burst=500,
+        over_rate="raise",
+        lifespan_s=60.0,
+    ),
+    Signal(
+        name="Q_SCHEDULE_CHANGED",
+        facts=facts.ChangedFacts,
+        ecosystem="schedule",
+        summary="What became of a control signal; news of every change to the schedule.",
+        emitted_by="scheduler",
+    ),
+    _durable(
+        "Q_CYCLE_REPORT",
+        facts.CycleReportFacts,
+        "schedule",
+        _CONSUMERS,
+        "scheduler, optimiser, historian",
+        "One cycle ended.",
+    ),
+    Signal(
+        name="FALLBACK_ENGAGED",
+        facts=facts.FallbackFacts,
+        ecosystem="schedule",
+        summary="Triggers stayed away: a consumer runs its beats on its own clock.",
+        emitted_by=_CONSUMERS,
+        heard_by=_MONITORING,
+    ),
+    Signal(
+        name="FALLBACK_RELEASED",
+        facts=facts.FallbackFacts,
+        ecosystem="schedule",
+        summary="Triggers are back: a consumer follows them again.",
+        emitted_by=_CONSUMERS,
+        heard_by=_MONITORING,
+    ),
+)
+
+COLONY = (
+    Signal(
+        name="HEARTBEAT",
+        facts=facts.HeartbeatFacts,
+        ecosystem="colony",
+        summary="A process lives; every 10 s, one per process.",
+        emitted_by="every process",
+        heard_by=_MONITORING,
+        rate_per_s=20.0,
+        burst=100,
+        deadline_s=30.0,
+    ),
+    Signal(
+        name="STATUS_REQUEST",
+        facts=facts.StatusRequestFacts,
+        ecosystem="colony",
+        summary="Asks every daemon for a HEARTBEAT at once.",
+        emitted_by="CLI",
+        heard_by=_EVERY_DAEMON,
+        rate_per_s=20.0,
+        burst=50,
+        lifespan_s=10.0,
+    ),
+    Signal(
+        name="governance.kill",
+        facts=facts.KillFacts,
+        ecosystem="governance",
+        summary="Stops a zooid from handling messages.",
+        emitted_by="operator",
+        heard_by=_EVERY_DAEMON,
+        over_rate="raise",
+    ),
+    Signal(
+        name="MAINTENANCE_SUSPEND",
+        facts=facts.SuspendFacts,
+        ecosystem="governance",
+        summary="The suite rests: no triggers, no fallback, no work.",
+        emitted_by="operator, scheduler",
+        heard_by=_EVERY_DAEMON,
+    ),
+    Signal(
+        name="MAINTENANCE_RESUME",
+        facts=facts.ResumeFacts,
+        ecosystem="governance",
+        summary="The suite works again.",
+        emitted_by="operator, scheduler",
+        heard_by=_EVERY_DAEMON,
+    ),
+    Signal(
+        name="BUS_GAP",
+        facts=facts.GapFacts,
+        ecosystem="colony",
+        summary="A subscriber missed messages of a publisher.",
+        emitted_by="any subscriber",
+        heard_by=_MONITORING,
+        rate_per_s=20.0,
+        burst=200,
+    ),
+    Signal(
+        name="BUS_DROP",
+        facts=facts.DropFacts,
+        ecosystem="colony",
+        summary="A subscriber's queue was full.",
+        emitted_by="any subscriber",
+        heard_by=_MONITORING,
+        rate_per_s=20.0,
+        burst=200,
+    ),
+)
+
+AFFECT = (
+    _affect("STATE", "How the machine feels, every 10 s."),
+    _affect("STATE_CHANGE", "The mood turned."),
+    _affect("EMERGENCY_BRAKE", "Stop everything that can wait."),
+    _affect("CRITICAL_FATIGUE", "Far too much work for too long."),
+    _affect("STUCK_LOOP", "The same is tried over and over."),
+    _affect("HIGH_RAGE", "Persistent obstruction."),
+    _affect("RESOURCE_STRAIN", "Resources are short."),
+    _affect("REPETITIVE_ERROR", "The same error again and again."),
+    _affect("MEMORY_PRESSURE", "Memory is short."),
+    _affect("TASK_FAILURE_PATTERN", "Tasks fail in a pattern."),
+    _affect("MODULE_INTEGRATION_NEEDED", "A part is there but unused."),
+    _affect("CONTEXT_OVERFLOW", "More context than fits."),
+    _affect("WELLBEING_LOW", "Things have not gone well for a while."),
+    _affect("WELLBEING_HIGH", "All is well, and there is room for more."),
+)
+
+_QUESTION_LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
+
+WORK = (
+    _durable(
+        "OBSERVATION",
+        facts_work.ObservationFacts,
+        "observability",
+        "zooids, consumers",
+        "ledger writer",
+        "Something was done.",
+    ),
+    _durable(
+        "CAPABILITY_GAP",
+        facts_work.GapFoundFacts,
+        "introspection",
+        "introspection",
+        "curiosity",
+        "A finding opened or worsened.",
+    ),
+    _durable(
+        "CAPABILITY_RESTORED",
+        facts_work.GapFoundFacts,
+        "introspection",
+        "introspection",
+        "curiosity",
+        "A finding ended.",
+    ),
+    *(
+        _durable(
+            f"Q_CURIOSITY_{level}",
+            facts_work.QuestionFacts,
+            "curiosity",
+            "curiosity",
+            "semantic dedup",
+            f"A question of {level.lower()} priority.",
+        )
+        for level in _QUESTION_LEVELS
+    ),
+    _durable(
+        "Q_CURIOSITY_INVESTIGATE",
+        facts_work.QuestionFacts,
+        "introspection",
+        "semantic dedup",
+        "investigation, tournament",
+        "The one question that stands for its likes.",
+    ),
+    _durable(
+        "Q_INVESTIGATION_COMPLETE",
+        facts_work.InvestigationFacts,
+        "introspection",
+        "investigation",
+        "action, decay, optimiser",
+        "An investigation ended.",
+    ),
+    _durable(
+        "Q_ACTION_SPAWNED",
+        facts_work.ActionFacts,
+        "queue_management",
+        "action",
+        "ledger, decay",
+        "An action was taken up.",
+    ),
+    _durable(
+        "Q_ACTION_COMPLETE",
+        facts_work.ActionFacts,
+        "queue_management",
+        "action",
+        "ledger, decay",
+        "An action ended.",
+    ),
+    _durable(
+        "Q_TOURNAMENT_COMPLETE", facts_work.TournamentFacts, "dream", "tournament", "optimiser", "A round was played."
+    ),
+    _durable("Q_SHADOW_VERDICT", facts_work.ShadowFacts, "dream", "shadow", "optimiser", "A candidate was judged."),
+    _durable(
+        "Q_IMPROVEMENT_ACTION",
+        facts_work.ImprovementFacts,
+        "optimisation",
+        "planner, tournament, shadow, operators",
+        "optimiser",
+        "A proposed change.",
+    ),
+    _durable(
+        "Q_ENACTMENT",
+        facts_work.EnactmentFacts,
+        "optimisation",
+        "optimiser",
+        "ledger, historian, CLI",
+        "What became of a proposed change.",
+    ),
+    _durable(
+        "Q_REFLECTION_REPORT",
+        facts_work.ReflectionFacts,
+        "optimisation",
+        "optimiser",
+        "ledger, historian, CLI",
+        "Whether a change helped.",
+    ),
+    _durable(
+        "FLAG_FOR_REVIEW",
+        facts_work.ReviewFacts,
+        "governance",
+        "optimiser, action consumer",
+        "operators (CLI, console), historian",
+        "Needs a person.",
+    ),
+)
+
+ALL = (*TRIGGERS, *SCHEDULE, *COLONY, *AFFECT, *WORK)
