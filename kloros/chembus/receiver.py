@@ -23,6 +23,7 @@ from kloros.chembus.envelope import (
     printable,
 )
 from kloros.chembus.incarnation import parse_pub, this_boot
+from kloros.chembus.join import JOIN_PREFIX
 from kloros.clock import Clock, seconds_to_us
 from kloros.errors import UnknownSignal
 
@@ -75,15 +76,17 @@ class Receiver:
         """Read the clock once for the messages that follow."""
         self._now_s = self._clock.wall_us() / 1e6
 
-    def subscribe(self, topic: str) -> None:
-        """Want a topic; a trailing `*` wants a prefix."""
+    def subscribe(self, topic: str) -> bool:
+        """Want a topic; a trailing `*` wants a prefix. Whether that is news."""
+        self._routes.clear()
+        news = topic not in self._subscriptions
         self._subscriptions.setdefault(topic, None)
-        self._routes.clear()
+        return news
 
-    def unsubscribe(self, topic: str) -> None:
-        """Want it no longer."""
-        self._subscriptions.pop(topic, None)
+    def unsubscribe(self, topic: str) -> bool:
+        """Want it no longer; whether it was wanted."""
         self._routes.clear()
+        return self._subscriptions.pop(topic, 0) != 0
 
     def confirm(self) -> None:
         """Every subscription so far is known to work from now on."""
@@ -150,6 +153,8 @@ class Receiver:
         return losses
 
     def _open_route(self, topic: bytes) -> _Route | None:
+        if topic.startswith(JOIN_PREFIX):
+            return None
         try:
             name = topic.decode()
         except UnicodeDecodeError:

@@ -1,0 +1,208 @@
+"""The forwarder at the heart of the bus: every message passes through it, in C, and none through Python."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+
+from kloros.chembus.endpoints import Endpoints
+from kloros.chembus.sockets import SocketLimits, tune
+from kloros.errors import BusError, EndpointRefused
+
+_ANSWER_WITHIN_MS = 1_000
+_FRAMES_PER_MESSAGE = 2
+_SUBSCRIBE_ALL = b"\x01"
+_SOCKET_MODE = 0o660  # the directory decides who may come near; its group may talk
+_UINT64 = struct.Struct("=Q")
+_UCRED = struct.Struct("3i")
+_FIRST_LISTEN_FD = 3
+
+
+class ProxyStatistics(NamedTuple):
+    """Counted by the forwarder since its start. What was heard and went to nobody is in `messages_in` only."""
+
+    messages_in: int
+    bytes_in: int
+    messages_out: int
+    bytes_out: int
+    subscriptions_in: int
+
+
+class Forwarder:
+    """Binds one or more pairs of endpoints and forwards between all of them until closed."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Endpoints],
+        *,
+        limits: SocketLimits | None = None,
+        listening: Mapping[str, int] | None = None,
+    ) -> None:
+        """Binds and starts.
+
+        Args:
+            pairs: Where to listen; a pair per kind of client.
+            limits: Bounds of all four queues.
+            listening: Descriptors that already listen for an endpoint, as systemd hands them over.
+
+        Raises:
+            EndpointRefused: An endpoint is taken (says by whom, where that can be told), not safe, or cannot be bound.
+        """
+        for pair in pairs:
+            pair.check()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._frontend = self._context.socket(zmq.XSUB)
+        self._backend = self._context.socket(zmq.XPUB)
+        self._inner = self._context.socket(zmq.PAIR)
+        self._control = self._context.socket(zmq.PAIR)
+        self._thread: threading.Thread | None = None
+        self._asking = threading.Lock()
+        self._bound: list[str] = []
+        self._failure: Exception | None = None
+        try:
+            self._bind(pairs, limits or SocketLimits(linger_ms=0), listening or {})
+        except BaseException:
+            self._close_sockets()
+            raise
+        self._thread = threading.Thread(target=self._forward, name="chem-forwarder", daemon=True)
+        self._thread.start()
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The addresses as bound: with their real ports."""
+        return list(self._bound)
+
+    @property
+    def failure(self) -> Exception | None:
+        """What stopped the forwarding, if anything did."""
+        return self._failure
+
+    def alive(self) -> bool:
+        """Whether messages are being forwarded: the thread runs and answers."""
+        if self._thread is None or not self._thread.is_alive():
+            return False
+        try:
+            self.statistics()
+        except BusError:
+            return False
+        return True
+
+    def statistics(self) -> ProxyStatistics:
+        """What passed so far.
+
+        Raises:
+            BusError: The forwarder is closed, or did not answer.
+        """
+        with self._asking:
+            if self._thread is None or not self._thread.is_alive():
+                raise BusError(detail="the forwarder does not run")
+            with suppress(zmq.Again):
+                while True:  # an answer that came too late for whoever asked
+                    self._control.recv_multipart(zmq.NOBLOCK)
+            self._control.send(b"STATISTICS")
+            if not self._control.poll(_ANSWER_WITHIN_MS):
+                raise BusError(detail="the forwarder did not answer")
+            figures = [_UINT64.unpack(frame)[0] for frame in self._control.recv_multipart()]
+        frames_in, bytes_in, _, _, subscriptions, _, frames_out, bytes_out = figures
+        return ProxyStatistics(
+            messages_in=frames_in // _FRAMES_PER_MESSAGE,
+            bytes_in=bytes_in,
+            messages_out=frames_out // _FRAMES_PER_MESSAGE,
+            bytes_out=bytes_out,
+            subscriptions_in=subscriptions,
+        )
+
+    def close(self) -> None:
+        """Stop forwarding and release everything. May be called twice."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with self._asking:
+            if thread.is_alive():
+                self._control.send(b"TERMINATE")
+            thread.join()
+        self._close_sockets()
+
+    def _bind(self, pairs: Sequence[Endpoints], limits: SocketLimits, listening: Mapping[str, int]) -> None:
+        for side in (self._frontend, self._backend):
+            tune(side, limits)
+        self._inner.bind("inproc://control")
+        self._control.connect("inproc://control")
+        for pair in pairs:
+            for side, endpoint in ((self._frontend, pair.publish), (self._backend, pair.subscribe)):
+                self._bound.append(_bind(side, endpoint, listening.get(endpoint)))
+        self._frontend.send(_SUBSCRIBE_ALL)  # each publisher is told when its link comes up: that is its confirmation
+
+    def _forward(self) -> None:
+        try:
+            zmq.proxy_steerable(self._frontend, self._backend, None, self._inner)
+        except zmq.ZMQError as error:
+            self._failure = error
+
+    def _close_sockets(self) -> None:
+        for each in (self._control, self._inner, self._frontend, self._backend):
+            each.close(0)
+        self._context.term()
+
+
+def _bind(side: zmq.Socket[bytes], endpoint: str, listening: int | None) -> str:
+    if listening is None:
+        _refuse_taken(endpoint)
+    else:
+        side.set(zmq.USE_FD, listening)
+    try:
+        side.bind(endpoint)
+    except zmq.ZMQError as error:
+        taken = error.errno == zmq.EADDRINUSE
+        reason = "another program already listens there" if taken else str(error.strerror)
+        raise EndpointRefused(endpoint=endpoint, reason=reason) from None
+    finally:
+        if listening is not None:
+            side.set(zmq.USE_FD, -1)
+    if listening is None and endpoint.startswith("ipc://"):
+        Path(endpoint.removeprefix("ipc://")).chmod(_SOCKET_MODE)
+    bound = side.get(zmq.LAST_ENDPOINT)
+    return bound.rstrip(b"\0").decode() if isinstance(bound, bytes) else endpoint
+
+
+def _refuse_taken(endpoint: str) -> None:
+    """Binding an ipc endpoint takes it from whoever has it, without a word: so ask before."""
+    if not endpoint.startswith("ipc://"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        try:
+            caller.connect(endpoint.removeprefix("ipc://"))
+        except OSError:
+            return  # nobody there, or a file left behind
+        holder = _peer_pid(caller)
+    raise EndpointRefused(endpoint=endpoint, reason=f"another proxy already serves it{holder}")
+
+
+def _peer_pid(connected: socket.socket) -> str:
+    if not hasattr(socket, "SO_PEERCRED"):
+        return ""
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return f" (process {_UCRED.unpack(credentials)[0]})"
+
+
+def systemd_listening(environment: Mapping[str, str], pid: int) -> dict[str, int]:
+    """The Unix sockets that systemd handed to process `pid` (LISTEN_FDS), by endpoint; empty when there are none."""
+    count = environment.get("LISTEN_FDS", "0")
+    if environment.get("LISTEN_PID") != str(pid) or not count.isdigit():
+        return {}
+    by_endpoint = {}
+    for descriptor in range(_FIRST_LISTEN_FD, _FIRST_LISTEN_FD + int(count)):
+        handed = socket.socket(fileno=descriptor)
+        try:
+            if handed.family == socket.AF_UNIX:
+                by_endpoint[f"ipc://{handed.getsockname()}"] = descriptor
+        finally:
+            handed.detach()
+    return by_endpoint
