@@ -77,6 +77,11 @@ class Consumer(Daemon):
         configured = self.suite.cycles.budgets_s.get(self.zooid.removesuffix("_daemon"))
         return configured or BUDGET_SHARE * us_to_seconds(self.beats.pacing.interval_us)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a cycle is running."""
+        return self._cycles.is_busy
+
     # Hearing the scheduler
 
     def _on_trigger(self, message: Message) -> None:
@@ -173,7 +178,7 @@ class Consumer(Daemon):
             self._remember(cycle, cycle.documents)
             for out in cycle.outgoing:
                 self.bus.emit(out.signal, out.facts, intensity=out.intensity, incident_id=out.incident_id)
-        except Exception as exception:  # noqa: BLE001 - facts that do not fit fail the cycle, not the daemon
+        except Exception as exception:  # facts that do not fit fail the cycle, not the daemon
             self.log.exception("cycle_commit_failed", schedule=self.schedule)
             return f"{type(exception).__name__}: {exception}"
         return None

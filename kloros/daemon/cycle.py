@@ -11,7 +11,7 @@ from typing import TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from kloros.chembus.facts import Facts
-from kloros.chembus.signals import VOCABULARY
+from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import Clock
 from kloros.daemon.fallback import Run, Source
 from kloros.storage.state_store import StateStore

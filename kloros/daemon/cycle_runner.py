@@ -89,7 +89,7 @@ class CycleRunner:
         error: str | None = None
         try:
             self._work(cycle)
-        except Exception as exception:  # noqa: BLE001 - a failed cycle is an outcome, not the end of the daemon
+        except Exception as exception:  # a failed cycle is an outcome, not the end of the daemon
             error = f"{type(exception).__name__}: {exception}"
             cycle.log.exception("cycle_failed")
         self._loop.call_soon(partial(self._done, cycle, error))

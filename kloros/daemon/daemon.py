@@ -151,11 +151,19 @@ class Daemon:
 
     def run(self) -> int:
         """Join the bus and serve until stopped; returns the exit code. Raises BusUnreachable when there is no bus."""
+        self.start()
+        try:
+            self.loop.run()
+        finally:
+            self.wind_down()
+        return self.exit_code
+
+    def start(self) -> None:
+        """Join the bus, set the timers, and say READY."""
         for topic in (*self._common, *self.hears):
             self.bus.subscribe(topic)
         self.bus.join(JOIN_TIMEOUT_S)
-        for pollable in self.bus.pollables():
-            self.loop.add_source(pollable, self._receive)
+        self.loop.add_source(self.bus, self._receive)
         self.loop.on_clock_step = self._on_clock_step
         self.loop.every("heartbeat", HEARTBEAT_INTERVAL_S, self.beat_heart)
         self.loop.every("housekeeping", HOUSEKEEPING_INTERVAL_S, self._housekeeping)
@@ -167,11 +175,13 @@ class Daemon:
         self._housekeeping()
         self.notify.ready()
         self.beat_heart()
-        try:
-            self.loop.run()
-        finally:
-            self._wind_down()
-        return self.exit_code
+
+    def wind_down(self) -> None:
+        """Let go of what `start` took; closing the bus says farewell."""
+        self.notify.stopping()
+        self.on_stop()
+        self.log.info("stopped", zooid=self.zooid, exit_code=self.exit_code)
+        self.loop.close()
 
     def stop(self, exit_code: int = 0) -> None:
         """End `run` soon. Safe from any thread."""
@@ -190,24 +200,6 @@ class Daemon:
         """The loop turns; called at half the watchdog's interval."""
         self.notify.watchdog()
 
-    def _wind_down(self) -> None:
-        self.notify.stopping()
-        self.on_stop()
-        self.bus.emit(
-            "HEARTBEAT",
-            HeartbeatFacts(
-                zooid=self.zooid,
-                niche=self.niche,
-                uptime_s=round(self.clock.monotonic_s() - self._started_s, 3),
-                processed_count=self.processed_count,
-                mode="stopped",
-                sent=self.bus.sent_seqs(),
-            ),
-            ecosystem="colony",
-        )
-        self.log.info("stopped", zooid=self.zooid, exit_code=self.exit_code)
-        self.loop.close()
-
     # Hearing
 
     def _receive(self) -> None:
@@ -221,7 +213,7 @@ class Daemon:
             if not self.killed and self._is_heard(message.signal):
                 self.on_signal(message)
                 self.processed_count += 1
-        except Exception:  # noqa: BLE001 - one message that a handler cannot take must not silence the daemon
+        except Exception:  # one message that a handler cannot take must not silence the daemon
             self.count("handler_failed")
             self.log.exception("handler_failed", signal=message.signal, message_id=message.id)
 
@@ -286,22 +278,27 @@ class Daemon:
     def _announce_losses(self) -> None:
         for loss in self.bus.take_losses():
             if loss.kind == "gap":
-                self.log.warning("bus_gap", signal=loss.signal, pub=loss.pub, missing=loss.count)
+                self.log.warning("bus_gap", signal=loss.signal, pub=loss.pub, missing=loss.missing)
                 self.bus.emit(
                     "BUS_GAP",
                     GapFacts(
                         observer=self.zooid,
                         signal=loss.signal,
                         pub=loss.pub,
-                        missing=loss.count,
-                        since_ts=loss.since_ts,
+                        missing=loss.missing,
+                        since_ts=us_to_seconds(loss.since_us),
                     ),
                 )
             else:
-                self.log.warning("bus_drop", signal=loss.signal, dropped=loss.count)
+                self.log.warning("bus_drop", signal=loss.signal, dropped=loss.missing)
                 self.bus.emit(
                     "BUS_DROP",
-                    DropFacts(observer=self.zooid, signal=loss.signal, dropped=loss.count, since_ts=loss.since_ts),
+                    DropFacts(
+                        observer=self.zooid,
+                        signal=loss.signal,
+                        dropped=loss.missing,
+                        since_ts=us_to_seconds(loss.since_us),
+                    ),
                 )
 
     def _name_lacks(self) -> None:

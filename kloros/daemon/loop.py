@@ -45,7 +45,7 @@ class Loop:
             self.add_source(self._wall_timer.fileno(), lambda: None)
 
     def add_source(self, source: object, callback: Callback) -> None:
-        """Call `callback` whenever `source` (a descriptor or a bus pollable) can be read."""
+        """Call `callback` whenever `source` (a descriptor or a bus) can be read."""
         self._poller.register(source)
         self._sources[source] = callback
 
@@ -81,7 +81,7 @@ class Loop:
         """Serve sources and timers until `stop`."""
         while not self._stopping:
             self._wall_timer.arm(min((due_us for due_us, _ in self._wall.values()), default=None))
-            self.turn(self._timeout_s())
+            self.turn(self.next_wait_s())
 
     def turn(self, timeout_s: float) -> None:
         """One round: wait at most `timeout_s` for a source, then run what is ready and what is due."""
@@ -95,12 +95,12 @@ class Loop:
 
     def close(self) -> None:
         """Release the descriptors."""
-        self._poller.close()
         self._wall_timer.close()
         os.close(self._wake_read_fd)
         os.close(self.wake_fd)
 
-    def _timeout_s(self) -> float:
+    def next_wait_s(self) -> float:
+        """How long nothing is due; zero when something is."""
         now_s = self._clock.monotonic_s()
         waits_s = [timer.due_s - now_s for timer in self._timers.values()]
         if self._wall_timer.fileno() < 0:

@@ -40,7 +40,7 @@ def main(daemon_class: type[Daemon]) -> int:
             return daemon.run()
     except KlorosError as error:
         # Plain text too: logging may not be set up yet, and a person at a terminal reads this first.
-        print(f"{stem_of(daemon_class)}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{stem_of(daemon_class)}: {error}\n")
         return error.exit_code
 
 
@@ -60,7 +60,7 @@ def composed(
     with ExitStack() as stack:
 
         def closing(close: Callable[[], None]) -> None:
-            stack.callback(_never_raising, close, log)
+            stack.callback(_never_raising, close)
 
         since = datetime.fromtimestamp(us_to_seconds(clock.wall_us()), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         closing(InstanceLock(place.runtime / f"{stem}.lock", stem, since).close)
@@ -68,7 +68,7 @@ def composed(
         closing(store.close)
         if store.set_aside:
             log.error("state_set_aside", path=str(store.set_aside), reason="the file was corrupt; starting with none")
-        bus = open_bus(place, daemon_class.zooid, clock)
+        bus = open_bus(place, daemon_class.zooid, daemon_class.niche, clock)
         closing(bus.close)
         metrics = Metrics()
         closing(metrics.close)
@@ -88,9 +88,9 @@ def settings_file(place: Place, stem: str) -> Path:
     return place.config / f"{stem}_config.toml"
 
 
-def open_bus(place: Place, name: str, clock: Clock) -> Bus:
+def open_bus(place: Place, name: str, niche: str, clock: Clock) -> Bus:
     """A connection to the bus of `place`."""
-    return ZmqBus(Endpoints.for_runtime_dir(place.runtime), name=name, clock=clock)
+    return ZmqBus(Endpoints.for_runtime_dir(place.runtime), name=name, niche=niche, clock=clock)
 
 
 def _serve_metrics(metrics: Metrics, suite: SuiteSettings, stem: str, daemon: Daemon) -> None:
@@ -103,7 +103,7 @@ def _serve_metrics(metrics: Metrics, suite: SuiteSettings, stem: str, daemon: Da
         daemon.log.warning("metrics_unavailable", address=suite.metrics.address, port=port, reason=error.strerror)
 
 
-def _never_raising(close: Callable[[], None], log: object) -> None:
+def _never_raising(close: Callable[[], None]) -> None:
     try:
         close()
     except Exception as error:  # noqa: BLE001 - one failing close never stops the rest

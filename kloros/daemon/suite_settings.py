@@ -12,14 +12,14 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
-class BusSettings(Settings):
+class BusSettings(Settings, frozen=True):
     """[bus]"""
 
     compat_tcp: bool = False
     queue_messages: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
 
 
-class MetricsSettings(Settings):
+class MetricsSettings(Settings, frozen=True):
     """[metrics]"""
 
     enabled: bool = True
@@ -27,20 +27,20 @@ class MetricsSettings(Settings):
     ports: dict[str, Port] = {}
 
 
-class LogSettings(Settings):
+class LogSettings(Settings, frozen=True):
     """[logs]"""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class FallbackSettings(Settings):
+class FallbackSettings(Settings, frozen=True):
     """[fallback]"""
 
     missed_intervals: Annotated[float, Meta(ge=1)] = 2.0
     heartbeat_fallback: bool = False
 
 
-class CycleSettings(Settings):
+class CycleSettings(Settings, frozen=True):
     """[cycles]"""
 
     hang_factor: Annotated[float, Meta(gt=1)] = 10.0
@@ -48,7 +48,7 @@ class CycleSettings(Settings):
     budgets_s: dict[str, PositiveSeconds] = {}
 
 
-class SuiteSettings(Settings):
+class SuiteSettings(Settings, frozen=True):
     """The whole file."""
 
     bus: BusSettings = BusSettings()

@@ -8,12 +8,12 @@ from kloros.config import Settings, load
 from kloros.errors import ConfigError
 
 
-class Entry(Settings):
+class Entry(Settings, frozen=True):
     interval_s: float
     retries: int = 1
 
 
-class Shape(Settings):
+class Shape(Settings, frozen=True):
     entries: dict[str, Entry] = {}
     one: Entry | None = None
     names: list[str] = []

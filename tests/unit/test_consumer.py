@@ -1,0 +1,220 @@
+"""What every consumer does with triggers, ticks, time and trouble, on an in-memory bus in virtual time."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.bench import Bench, bench
+
+from kloros.clock import VirtualClock
+from kloros.daemon.consumer import Consumer
+from kloros.daemon.cycle import Cycle
+from kloros.daemon.suite_settings import CycleSettings, SuiteSettings
+
+S = 1_000_000
+START_US = 1_700_000_000 * S
+
+
+class Counting(Consumer):
+    schedule = "counting"
+    signal = "Q_TRIGGER_COUNTING"
+    interval_s = 5.0
+
+    fail: str | None = None
+    block: threading.Event | None = None
+
+    def cycle(self, cycle: Cycle) -> None:
+        if self.block:
+            self.block.wait()
+        if self.fail:
+            raise ValueError(self.fail)
+        count = (cycle.load("count", int) or 0) + 1
+        cycle.save("count", count)
+        cycle.processed = 1
+        cycle.emit("OBSERVATION", {"ts": 1.0, "zooid": "counting", "ok": True})
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Bench[Counting]]:
+    with bench(Counting, tmp_path) as ready:
+        yield ready
+
+
+def trigger_facts(clock: VirtualClock, epoch: int = 1) -> dict[str, object]:
+    due_us = clock.wall_us() // (5 * S) * 5 * S
+    return {
+        "schedule": "counting", "beat": due_us // (5 * S), "due_ts": due_us / S, "interval_s": 5.0, "epoch": epoch,
+    }  # fmt: skip
+
+
+def reports(table: Bench[Counting]) -> list[tuple[str, str]]:
+    return [(report.facts.source, report.facts.outcome) for report in table.heard("Q_CYCLE_REPORT")]
+
+
+def test_a_trigger_becomes_one_cycle_and_one_report(table: Bench[Counting]) -> None:
+    table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock))
+    report = table.heard("Q_CYCLE_REPORT")[-1].facts
+    assert (report.source, report.outcome, report.processed) == ("trigger", "ok", 1)
+    assert report.beat == START_US // (5 * S)
+    assert len(table.heard("OBSERVATION")) == 1
+
+
+def test_the_same_beat_twice_is_one_cycle_and_the_refusal_is_counted(table: Bench[Counting]) -> None:
+    for _ in range(2):
+        table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock))
+    assert reports(table) == [("trigger", "ok")]
+    assert table.daemon.counters["duplicate_beat"] == 1
+
+
+def test_a_trigger_injected_by_hand_runs_at_once(table: Bench[Counting]) -> None:
+    table.say("Q_TRIGGER_COUNTING")
+    assert reports(table) == [("injected", "ok")]
+
+
+def test_two_intervals_of_silence_engage_the_fallback_and_a_trigger_releases_it(table: Bench[Counting]) -> None:
+    table.advance(9.9)
+    assert not table.heard("FALLBACK_ENGAGED")
+    table.advance(0.1)
+    engaged = table.heard("FALLBACK_ENGAGED")
+    assert len(engaged) == 1
+    assert engaged[0].facts.silent_s == pytest.approx(10.0, abs=0.5)
+    table.advance(20.0)
+    beats = [report.facts.beat for report in table.heard("Q_CYCLE_REPORT")]
+    assert beats == list(range(beats[0], beats[0] + 5))
+    table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock))
+    assert len(table.heard("FALLBACK_RELEASED")) == 1
+    assert len(table.heard("Q_CYCLE_REPORT")) == 5, "the beat the fallback ran is not run again"
+    assert table.daemon.mode() == "normal"
+
+
+def test_the_last_beat_is_remembered_across_a_restart(tmp_path: Path) -> None:
+    clock = VirtualClock(wall_us=START_US)
+    with bench(Counting, tmp_path, clock) as table:
+        table.say("Q_TRIGGER_COUNTING", trigger_facts(clock))
+    with bench(Counting, tmp_path, clock) as table:
+        table.say("Q_TRIGGER_COUNTING", trigger_facts(clock, epoch=2))
+        assert reports(table) == []
+        table.say("Q_TRIGGER_COUNTING")
+        assert table.daemon.store.get("count", int) == 2
+
+
+def test_triggers_during_a_cycle_coalesce_into_one_run_after_it(table: Bench[Counting]) -> None:
+    table.daemon.block = threading.Event()
+    table.outsider.emit("Q_TRIGGER_COUNTING")
+    table.daemon.loop.turn(0.0)
+    for _ in range(5):
+        table.outsider.emit("Q_TRIGGER_COUNTING")
+    table.daemon.loop.turn(0.0)
+    assert table.daemon.is_busy
+    table.daemon.block.set()
+    table.settle()
+    assert reports(table) == [("injected", "ok")] * 2
+    assert table.heard("Q_CYCLE_REPORT")[-1].facts.coalesced == 4
+
+
+def test_a_cycle_that_raises_leaves_nothing_but_its_report(table: Bench[Counting]) -> None:
+    table.daemon.fail = "the planted reason"
+    table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock))
+    report = table.heard("Q_CYCLE_REPORT")[-1].facts
+    assert report.outcome == "failed"
+    assert "the planted reason" in report.error
+    assert table.daemon.store.get("count", int) is None
+    assert not table.heard("OBSERVATION")
+    table.daemon.fail = None
+    table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock))
+    assert len(reports(table)) == 1, "a beat that failed was executed; it is not run again"
+
+
+def test_a_cycle_over_its_budget_is_told_and_asked_to_end(table: Bench[Counting]) -> None:
+    table.daemon.block = threading.Event()
+    table.outsider.emit("Q_TRIGGER_COUNTING")
+    table.daemon.loop.turn(0.0)
+    table.clock.advance(4.1)
+    table.daemon.loop.turn(0.0)
+    assert table.daemon.counters["over_budget"] == 1
+    table.daemon.block.set()
+    table.settle()
+    assert reports(table) == [("injected", "over_budget")]
+
+
+def test_a_hung_cycle_ends_the_daemon_with_an_error_and_the_loop_served_meanwhile(tmp_path: Path) -> None:
+    suite = SuiteSettings(cycles=CycleSettings(hang_at_least_s=10.0, hang_factor=2.0))
+    with bench(Counting, tmp_path, suite=suite) as table:
+        table.daemon.block = threading.Event()
+        table.outsider.emit("Q_TRIGGER_COUNTING")
+        table.daemon.loop.turn(0.0)
+        table.outsider.emit("STATUS_REQUEST")
+        before = len(table.heard("HEARTBEAT"))
+        table.daemon.loop.turn(0.0)
+        assert len(table.heard("HEARTBEAT")) == before + 1
+        table.clock.advance(10.1)
+        table.daemon.loop.turn(0.0)
+        assert reports(table) == [("injected", "hung")]
+        assert table.daemon.exit_code == 1
+        table.daemon.block.set()
+
+
+def test_in_maintenance_nobody_works_and_nobody_falls_back(table: Bench[Counting]) -> None:
+    table.say("MAINTENANCE_SUSPEND", {"reason": "upgrade"})
+    table.advance(60.0)
+    table.say("Q_TRIGGER_COUNTING")
+    assert reports(table) == []
+    assert not table.heard("FALLBACK_ENGAGED")
+    assert table.daemon.mode() == "maintenance"
+    table.clock.advance(1.0)
+    table.say("MAINTENANCE_RESUME")
+    table.say("Q_TRIGGER_COUNTING")
+    assert reports(table) == [("injected", "ok")]
+
+
+def test_maintenance_ends_by_itself_and_outlives_a_restart(tmp_path: Path) -> None:
+    clock = VirtualClock(wall_us=START_US)
+    with bench(Counting, tmp_path, clock) as table:
+        table.say("MAINTENANCE_SUSPEND", {"until_ts": START_US / S + 30})
+    with bench(Counting, tmp_path, clock) as table:
+        assert table.daemon.mode() == "maintenance"
+        table.advance(31.0)
+        assert table.daemon.mode() == "normal"
+
+
+def test_governance_kill_stops_the_named_zooid_only(table: Bench[Counting]) -> None:
+    table.say("governance.kill", {"zooid": "another_daemon"})
+    table.say("Q_TRIGGER_COUNTING")
+    assert len(reports(table)) == 1
+    table.say("governance.kill", {"zooid": "counting", "reason": "misbehaved"})
+    table.say("Q_TRIGGER_COUNTING")
+    table.advance(60.0)
+    assert len(reports(table)) == 1
+    assert not table.heard("FALLBACK_ENGAGED")
+    assert table.heard("HEARTBEAT")[-1].facts.mode == "killed"
+
+
+def test_it_beats_its_heart_every_ten_seconds_and_when_asked(table: Bench[Counting]) -> None:
+    table.advance(30.0)
+    assert len(table.heard("HEARTBEAT")) == 1 + 3
+    table.say("STATUS_REQUEST")
+    facts = table.heard("HEARTBEAT")[-1].facts
+    assert (facts.zooid, facts.niche, facts.schedule) == ("counting", "counting", "counting")
+
+
+def test_facts_that_do_not_fit_their_signal_fail_the_cycle_not_the_daemon(tmp_path: Path) -> None:
+    class Sloppy(Counting):
+        def cycle(self, cycle: Cycle) -> None:
+            cycle.emit("OBSERVATION", {"zooid": 3})
+
+    with bench(Sloppy, tmp_path) as table:
+        table.say("Q_TRIGGER_COUNTING")
+        report = table.heard("Q_CYCLE_REPORT")[-1].facts
+        assert report.outcome == "failed"
+        assert "OBSERVATION" in report.error
+
+
+def test_poison_on_the_trigger_topic_is_counted_and_the_next_trigger_works(table: Bench[Counting]) -> None:
+    for body in (b"\xff\x00", b"{", b'{"signal": 3}', msgspec.json.encode({"signal": "Q_TRIGGER_OTHER", "facts": {}})):
+        table.hub.publish(b"Q_TRIGGER_COUNTING", body)
+    table.say("Q_TRIGGER_COUNTING")
+    assert reports(table) == [("injected", "ok")]
+    refused = {k: n for k, n in table.daemon.heartbeat_facts().counters.items() if k.startswith("refused_")}
+    assert sum(refused.values()) == 4
