@@ -151,8 +151,8 @@ class Daemon:
 
     def run(self) -> int:
         """Join the bus and serve until stopped; returns the exit code. Raises BusUnreachable when there is no bus."""
-        self.start()
         try:
+            self.start()
             self.loop.run()
         finally:
             self.wind_down()
@@ -269,6 +269,7 @@ class Daemon:
     # Housekeeping
 
     def _housekeeping(self) -> None:
+        self._receive()  # also lets a bus that lost its link go on joining
         self._announce_losses()
         self._name_lacks()
         self._note_maintenance()
