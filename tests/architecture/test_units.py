@@ -71,7 +71,7 @@ def test_no_unit_repeats_what_the_shared_drop_in_says(unit: Path) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES, ids=template_or_service)
 def test_each_unit_keeps_its_state_in_a_directory_of_its_own(unit: Path) -> None:
-    stem = "%i" if unit.name.endswith("@.service") else unit.stem.removeprefix("kloros-").replace("-", "_")
+    stem = "consumers" if unit.name.endswith("@.service") else unit.stem.removeprefix("kloros-").replace("-", "_")
     assert value_of(unit, "StateDirectory") == f"kloros/{stem}"
 
 
@@ -103,7 +103,8 @@ def root(tmp_path: Path) -> Path:
 def test_exposure_is_low(unit: Path, root: Path) -> None:
     name = unit.name.replace("@.", "@module:Class.")
     options = ["--offline=true", f"--root={root}", f"--threshold={HIGHEST_EXPOSURE}", "--no-pager"]
-    analysed = subprocess.run(["systemd-analyze", "security", *options, name], capture_output=True, text=True, check=False)
+    command = ["systemd-analyze", "security", *options, name]
+    analysed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert analysed.returncode == 0, analysed.stdout + analysed.stderr
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.systemd.machine import CHECKOUT, CHECKOUT_INSIDE, WHEELS_INSIDE, Files, Machine, booted, sweep
+from tests.systemd.suite import Suite
 from tests.systemd.wheels import SYSTEM_PYTHON, wheelhouse
 
 TOOLS = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "setpriv": "util-linux", "pgrep": "procps"}
@@ -73,8 +74,21 @@ def installed(binds: dict[Path, str]) -> Iterator[Installed]:
         yield Installed(machine.stop(), binds, result.stdout)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def machine(installed: Installed) -> Iterator[Machine]:
-    """A freshly booted machine with the suite installed and nothing started, for one module."""
+    """A freshly booted machine with the suite installed and nothing started, for one test."""
     with booted(installed.binds, installed.files) as machine:
         yield machine
+
+
+@pytest.fixture
+def bare_machine(binds: dict[Path, str]) -> Iterator[Machine]:
+    """A freshly booted machine that never saw the suite."""
+    with booted(binds) as machine:
+        yield machine
+
+
+@pytest.fixture
+def suite(machine: Machine) -> Suite:
+    """The suite in a fresh machine, installed and not started."""
+    return Suite(machine)

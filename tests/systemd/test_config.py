@@ -1,0 +1,74 @@
+"""Config under systemd: a bad one is refused once and clearly, a reload takes a good one and refuses a bad one."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.systemd.machine import Machine, wait_for
+from tests.systemd.suite import SCHEDULE_FILE, SCHEDULER, Beat, Suite
+
+BAD = {
+    "a wrong key": ("interval_s = 2.0", "intervall_s = 2.0", "intervall_s"),
+    "a wrong type": ("interval_s = 2.0", 'interval_s = "often"', "interval_s"),
+    "a negative interval": ("interval_s = 2.0", "interval_s = -2.0", "interval_s"),
+    "an unknown signal": ("Q_TRIGGER_INTROSPECTION", "Q_TRIGGER_INTROSPECTIONS", "signal"),
+    "not TOML": ("[entries", "entries = [", "scheduler_config.toml"),
+}
+
+
+def messages(machine: Machine, since: str | None = None) -> str:
+    return "\n".join(str(entry["MESSAGE"]) for entry in machine.journal(SCHEDULER, since))
+
+
+def spoil(suite: Suite, good: str, bad: str) -> None:
+    text = suite.machine.read_file(SCHEDULE_FILE)
+    assert good in text
+    suite.machine.write_file(SCHEDULE_FILE, text.replace(good, bad))
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_config_fails_once_with_a_clear_message(suite: Suite, fault: str) -> None:
+    good, bad, named = BAD[fault]
+    suite.schedule(introspection_scan=2.0)
+    spoil(suite, good, bad)
+    assert suite.machine.run("systemctl", "start", "kloros-scheduler", check=False).returncode != 0
+    assert suite.machine.show(SCHEDULER, "ActiveState") == "failed"
+    assert suite.machine.show(SCHEDULER, "ExecMainStatus") == "2"
+    assert suite.machine.show(SCHEDULER, "NRestarts") == "0"
+    line = next(line for line in messages(suite.machine).splitlines() if SCHEDULE_FILE in line)
+    assert named in line
+    assert "found" in line
+    assert "expected" in line
+
+
+def intervals_s(triggers: list[Beat]) -> set[float]:
+    due = [trigger.due_ts for trigger in triggers if trigger.due_ts is not None]
+    return {round(after - before, 3) for before, after in itertools.pairwise(due)}
+
+
+def test_reload_takes_a_good_file(suite: Suite) -> None:
+    suite.schedule(introspection_scan=2.0)
+    suite.start("kloros-scheduler")
+    wait_for(suite.triggers, 10)
+    pid = suite.machine.show(SCHEDULER, "MainPID")
+    suite.schedule(introspection_scan=0.5)
+    mark = suite.machine.journal_cursor()
+    suite.machine.systemctl("reload", "kloros-scheduler")
+    wait_for(lambda: 0.5 in intervals_s(suite.triggers(since=mark)), 10, "the new interval")
+    assert suite.machine.show(SCHEDULER, "MainPID") == pid
+
+
+def test_reload_refuses_a_bad_file_and_keeps_the_old_schedule(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
+    suite.start("kloros-scheduler")
+    wait_for(suite.triggers, 10)
+    pid = suite.machine.show(SCHEDULER, "MainPID")
+    spoil(suite, "interval_s = 0.5", "intervall_s = 0.5")
+    mark = suite.machine.journal_cursor()
+    suite.machine.run("systemctl", "reload", "kloros-scheduler", check=False)
+    wait_for(lambda: "intervall_s" in messages(suite.machine, mark), 10, "the reason in the journal")
+    wait_for(lambda: suite.triggers(since=mark)[2:], 10, "the old schedule going on")
+    assert intervals_s(suite.triggers(since=mark)) == {0.5}
+    assert suite.machine.show(SCHEDULER, "MainPID") == pid
