@@ -1,0 +1,1 @@
+"""Each scanner looks at one source of the machine and says what it sees wrong."""

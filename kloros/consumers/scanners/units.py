@@ -1,0 +1,157 @@
+"""Units that failed, flap, hit their start limit or are stuck, as systemd says over D-Bus."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from kloros.consumers.findings import DEFAULT_CLEAR_AFTER_S, Symptom
+from kloros.consumers.scanners.base import Now
+from kloros.consumers.scanners.systemd_bus import SystemdBus, UnitRow
+from kloros.consumers.scanners.thresholds import Positive, ScannerSettings
+from kloros.consumers.scanners.unit_states import (
+    RestartHistory,
+    UnitFacts,
+    Verdict,
+    judge_failed,
+    judge_flapping,
+    judge_stuck,
+)
+
+_US_PER_S = 1_000_000
+_UNWELL_STATES = ["failed", "activating", "deactivating"]
+# Kinds with a Result; devices, targets and slices have none and are never unwell by themselves.
+_HAVE_RESULT = {"service", "mount", "socket", "swap", "timer", "automount", "path", "scope"}
+# A failed unit does not change while it stays failed: what was read of it holds for so long.
+_REREAD_AFTER_S = 60.0
+# Beyond so many failed units more detail helps nobody; they are still reported, with less said.
+_MAX_DETAILED = 50
+
+
+class UnitsSettings(ScannerSettings, frozen=True):
+    """Flapping: `flap_restarts` automatic restarts within `flap_window_s`.
+
+    stuck_after_s: how long a unit may be starting, stopping or waiting for its restart (oneshots may start for hours).
+    sweep_units: running services whose restart counter is read per scan, in turn; always, if they restarted lately.
+    """
+
+    flap_restarts: Annotated[int, Meta(ge=2)] = 3
+    flap_window_s: Positive = 300.0
+    stuck_after_s: Positive = 180.0
+    sweep_units: Annotated[int, Meta(ge=1, le=1000)] = 12
+    ignore: list[str] = []
+
+
+class UnitsScanner:
+    """One finding per unit, whatever is wrong with it: its evidence says what."""
+
+    name = "units"
+
+    def __init__(self, settings: UnitsSettings, bus: SystemdBus | None = None) -> None:
+        self.timeout_s = settings.timeout_s
+        self._settings = settings
+        self._bus = bus or SystemdBus()
+        self._details: dict[str, tuple[float, UnitFacts]] = {}
+        self._histories: dict[str, RestartHistory] = {}
+        self._ended_well: set[str] = set()
+        self._to_sweep: list[UnitRow] = []
+        self._watched: list[UnitRow] = []
+
+    def scan(self, now: Now) -> list[Symptom]:
+        unwell = [row for row in self._bus.units(_UNWELL_STATES, []) if row.name not in self._settings.ignore]
+        failed = {row.name for row in unwell if row.active == "failed"}
+        self._details = {name: kept for name, kept in self._details.items() if name in failed}
+        symptoms = [self._failed(row, now) for row in unwell if row.active == "failed"]
+        restarting: list[UnitRow] = []
+        for row in unwell:
+            if row.active != "failed" and row.kind in _HAVE_RESULT:
+                symptoms += self._in_between(row, now)
+                if row.kind == "service":
+                    restarting.append(row)
+        return symptoms + self._sweep(restarting, failed, now)
+
+    def _failed(self, row: UnitRow, now: Now) -> Symptom:
+        known = self._details.get(row.name)
+        if known is not None and now.monotonic_s - known[0] < _REREAD_AFTER_S:
+            return self._symptom(row.name, judge_failed(known[1]))
+        if known is None and len(self._details) >= _MAX_DETAILED:
+            return self._symptom(row.name, judge_failed(UnitFacts(row.name, row.active, row.sub)))
+        facts = self._facts(row, now)
+        self._details[row.name] = (now.monotonic_s, facts)
+        return self._symptom(row.name, judge_failed(facts))
+
+    def _in_between(self, row: UnitRow, now: Now) -> list[Symptom]:
+        facts = self._facts(row, now)
+        if row.sub == "auto-restart" and facts.result is not None:
+            (self._ended_well.add if facts.result == "success" else self._ended_well.discard)(row.name)
+        if row.active == "activating" and row.sub != "auto-restart" and self._read(row, "Type") == "oneshot":
+            return []
+        verdict = judge_stuck(facts, self._settings.stuck_after_s)
+        return [self._symptom(row.name, verdict)] if verdict else []
+
+    def _sweep(self, restarting: list[UnitRow], failed: set[str], now: Now) -> list[Symptom]:
+        """Read restart counters: of those that restart now or did so lately, and of some others in turn."""
+        if not self._to_sweep:
+            self._to_sweep = self._bus.units(["active"], ["*.service"])
+            self._forget_except({row.name for row in self._to_sweep} | {row.name for row in restarting})
+        turn = self._settings.sweep_units
+        batch, self._to_sweep = self._to_sweep[:turn], self._to_sweep[turn:]
+        looked_at = {row.name: row for row in (*batch, *self._watched, *restarting)}
+        self._watched = []
+        symptoms: list[Symptom] = []
+        for row in looked_at.values():
+            if row.name not in failed and row.name not in self._settings.ignore:
+                symptoms += self._count_restarts(row, now)
+        return symptoms
+
+    def _count_restarts(self, row: UnitRow, now: Now) -> list[Symptom]:
+        restarts = self._read(row, "NRestarts")
+        if restarts is None:
+            return []
+        history = self._histories.setdefault(row.name, RestartHistory(self._settings.flap_window_s))
+        grew = history.read(restarts, now.monotonic_s)
+        if history.in_window:
+            self._watched.append(row)
+        if not grew or row.name in self._ended_well:
+            return []
+        verdict = judge_flapping(self._facts(row, now), history.in_window, self._settings.flap_window_s)
+        is_enough = history.in_window >= self._settings.flap_restarts
+        # A restart is an event: it is over once the unit has run for a whole window without one.
+        return [self._symptom(row.name, verdict, self._settings.flap_window_s, sustains=not is_enough)]
+
+    def _forget_except(self, names: set[str]) -> None:
+        self._histories = {name: history for name, history in self._histories.items() if name in names}
+        self._ended_well &= names
+
+    def _facts(self, row: UnitRow, now: Now) -> UnitFacts:
+        is_service = row.kind == "service"
+        changed_us = self._bus.read(row.path, "Unit", "StateChangeTimestampMonotonic")
+        return UnitFacts(
+            name=row.name,
+            active=row.active,
+            sub=row.sub,
+            result=self._read(row, "Result") if row.kind in _HAVE_RESULT else None,
+            main_code=self._read(row, "ExecMainCode") if is_service else None,
+            main_status=self._read(row, "ExecMainStatus") if is_service else None,
+            restarts=self._read(row, "NRestarts") if is_service else None,
+            start_burst=self._bus.read(row.path, "Unit", "StartLimitBurst") if is_service else None,
+            in_state_s=now.monotonic_s - changed_us / _US_PER_S if changed_us else None,
+        )
+
+    def _read(self, row: UnitRow, name: str) -> Any:
+        return self._bus.read(row.path, row.kind.capitalize(), name)
+
+    def _symptom(
+        self, unit: str, verdict: Verdict, clear_after_s: float = DEFAULT_CLEAR_AFTER_S, *, sustains: bool = False
+    ) -> Symptom:
+        return Symptom(
+            gap_type="unit_unhealthy",
+            gap_name=unit,
+            scanner=self.name,
+            severity=verdict.severity,
+            summary=verdict.summary,
+            evidence=verdict.evidence,
+            clear_after_s=clear_after_s,
+            sustains=sustains,
+        )
