@@ -76,6 +76,7 @@ def _numbered(entry: Entry, state: EntryState, due_us: int, now_us: int, reason:
         missed=state.unreported,
     )
     state.last_due_us, state.last_beat, state.unreported = due_us, beat.beat, 0
+    state.emitted += 1
     return beat
 
 
@@ -91,6 +92,7 @@ def _echo(entry: Entry, state: EntryState, now_us: int) -> list[Beat]:
 
 def unnumbered(entry: Entry, state: EntryState, reason: Reason, late_us: int = 0) -> Beat:
     """A beat that stands for no moment of the grid and always runs."""
+    state.emitted += 1
     return Beat(entry=entry, reason=reason, interval_us=state.timeline.interval_us, pace=state.pace, late_us=late_us)
 
 

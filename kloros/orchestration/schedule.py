@@ -56,7 +56,6 @@ class Schedule:
     ) -> None:
         self.suspended = False
         self.grace_us = grace_us
-        self._suspended_until_us: int | None = None
         self._seen_us = now_us
         self._entries: dict[str, Entry] = {}
         self._states: dict[str, EntryState] = dict(remembered or {})
@@ -83,8 +82,8 @@ class Schedule:
         """When `advance` has something to do again; in the past when it has already. None: nothing ever will."""
         self._notice(now_us)
         first_due_us = None if self.suspended else self._queue.first_due_us()
-        deadlines = (first_due_us, self._expiries.first_due_us(), self._suspended_until_us)
-        return min((due_us for due_us in deadlines if due_us is not None), default=None)
+        first_expiry_us = self._expiries.first_due_us()
+        return min((due_us for due_us in (first_due_us, first_expiry_us) if due_us is not None), default=None)
 
     def pause(self, name: str) -> None:
         """No beats until resumed; what falls due meanwhile waits for the misfire policy."""
@@ -123,13 +122,13 @@ class Schedule:
         state.pace_until_us = None if pace == 1.0 or ttl_us is None else now_us + ttl_us
         self._retime(name, now_us)
 
-    def suspend(self, until_us: int | None = None) -> None:
-        """Maintenance: no beats until `unsuspend`, or until `until_us` has come."""
-        self.suspended, self._suspended_until_us = True, until_us
+    def suspend(self) -> None:
+        """Maintenance: no beats until `unsuspend`."""
+        self.suspended = True
 
     def unsuspend(self) -> None:
         """Maintenance is over: the misfire policy settles what fell due meanwhile."""
-        self.suspended, self._suspended_until_us = False, None
+        self.suspended = False
 
     def reload(self, entries: Iterable[Entry], now_us: int) -> ReloadReport:
         """Run these entries from now on. Those that stay keep their memory; if their grid moved they re-anchor once."""
@@ -198,8 +197,6 @@ class Schedule:
             self._queue.place(name, rules.next_due_us(state), self._entries[name].priority)
 
     def _expire(self, now_us: int) -> None:
-        if self._suspended_until_us is not None and self._suspended_until_us <= now_us:
-            self.unsuspend()
         while name := self._expiries.take(now_us):
             until_us = rules.expire(self._states[name])
             self._retime(name, until_us)

@@ -74,6 +74,7 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     override_until_us: int | None = None
     pace: float = 1.0
     pace_until_us: int | None = None
+    emitted: int = 0
     missed: int = 0
     misfires: int = 0
     unreported: int = 0
@@ -95,6 +96,8 @@ def returned_state(entry: Entry, state: EntryState, after_us: int) -> EntryState
     """An entry that had been taken out of the schedule: as a fresh one, but no moment already settled comes again."""
     fresh = fresh_state(entry, max(after_us, state.cursor_us))
     fresh.last_due_us, fresh.last_beat = state.last_due_us, state.last_beat
-    fresh.missed, fresh.misfires, fresh.unreported = state.missed, state.misfires, state.unreported
+    fresh.emitted, fresh.misfires = state.emitted, state.misfires
+    fresh.missed, fresh.unreported = state.missed, state.unreported
+    fresh.cursor_us = max(fresh.cursor_us, state.cursor_us)
     fresh.echo_us = after_us if state.cursor_us > after_us else None
     return fresh

@@ -1,0 +1,37 @@
+"""What the scheduler remembers on disk: one document per entry, and its epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kloros.orchestration.schedule_entry import EntryState
+from kloros.storage.state_store import StateStore
+
+
+class ScheduleMemory:
+    """The schedule's part of the scheduler's store. A commit outlives a kill -9."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self._names = set(store.get("entries", list[str]) or ())
+
+    def next_epoch(self, wall_us: int) -> int:
+        """A number higher than every earlier life's, kept before anything is emitted under it."""
+        epoch = max((self._store.get("epoch", int) or 0) + 1, wall_us // 1000)
+        self._store.put("epoch", epoch)
+        return epoch
+
+    def states(self) -> dict[str, EntryState]:
+        """Every entry that was ever remembered and can still be read."""
+        states = {name: self._store.get(f"entry/{name}", EntryState) for name in self._names}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def remember(self, changes: Mapping[str, EntryState]) -> None:
+        """Keep the changed entries, in one transaction."""
+        is_known = changes.keys() <= self._names
+        with self._store.batch():
+            for name, state in changes.items():
+                self._store.put(f"entry/{name}", state)
+            if not is_known:
+                self._names |= changes.keys()
+                self._store.put("entries", sorted(self._names))

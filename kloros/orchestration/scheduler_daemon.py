@@ -1,0 +1,264 @@
+"""The scheduler: emits every beat when it is due, shows the whole schedule each second, obeys control signals.
+
+A beat is emitted first and remembered afterwards: a scheduler killed in between emits it again in its next life, and
+consumers, who know beats by their due moment, run it once.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+
+from kloros.chembus.envelope import Message
+from kloros.chembus.facts import ChangedFacts, ClockFacts, ControlFacts, TickFacts
+from kloros.chembus.ratelimit import TokenBucket
+from kloros.clock import us_to_seconds
+from kloros.daemon import runner
+from kloros.daemon.daemon import Daemon, Kit
+from kloros.daemon.grid import Grid
+from kloros.errors import ConfigError, ScheduleRefused
+from kloros.orchestration.lateness import Lateness
+from kloros.orchestration.schedule import Schedule
+from kloros.orchestration.schedule_config import load_schedule
+from kloros.orchestration.schedule_control import apply
+from kloros.orchestration.schedule_entry import Beat
+from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
+from kloros.orchestration.schedule_memory import ScheduleMemory
+
+# The tick shows this many entries at once; a longer schedule takes turns, so that no tick delays a beat for long.
+ENTRIES_PER_PAGE = 100
+PAGES_PER_TICK = 10
+# Beats are written down once none is due for IDLE_US, or REMEMBER_WITHIN_S after they were emitted.
+IDLE_US = 20_000
+REMEMBER_WITHIN_S = 0.1
+# Beats beyond this are counted in one line a second instead of having one each.
+LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST = 50.0, 500
+
+
+class SchedulerDaemon(Daemon):
+    """Paces the suite."""
+
+    zooid = "scheduler_daemon"
+    niche = "orchestration"
+    hears = ("Q_SCHEDULE_CONTROL",)
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self.config_file = runner.settings_file(self.place, "scheduler")
+        self.config = load_schedule(self.config_file)
+        self.memory = ScheduleMemory(self.store)
+        self.lateness = Lateness()
+        self.epoch = 0
+        self.last_beat = "no beat yet"
+        self._page = 0
+        self._is_remembering_soon = False
+        self._unlogged_beats = 0
+        self._log_bucket = TokenBucket(LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST, self.clock.monotonic_s())
+        self._beats_total = self.metrics.counter("kloros_beats_emitted_total", "Beats emitted.", ("reason",))
+        self._missed_total = self.metrics.counter("kloros_beats_missed_total", "Beats given up by the misfire policy.")
+        self._lateness_s = self.metrics.histogram("kloros_beat_lateness_seconds", "From due to emitted.")
+
+    # Named moments
+
+    def on_start(self) -> None:
+        now_us = self.clock.wall_us()
+        self.epoch = self.memory.next_epoch(now_us)
+        states, grace_us = self.memory.states(), self.config.misfire_grace_us
+        self.schedule = Schedule(self.config.entries, now_us, states, grace_us)
+        if self.in_maintenance:
+            self.schedule.suspend()
+        self.log.info("schedule_loaded", entries=len(self.schedule), epoch=self.epoch, file=str(self.config_file))
+        self._emit_due()
+        self._tick()
+
+    def on_signal(self, message: Message) -> None:
+        wish: ControlFacts = message.facts
+        if wish.op == "reload":
+            self._reload(wish.requester, message.id)
+            return
+        try:
+            detail, beat = apply(self.schedule, wish, self.clock.wall_us())
+        except ScheduleRefused as refused:
+            self._answer(wish.op, False, refused.reason, wish, message.id)
+            return
+        if beat is not None:
+            self._emit(beat)
+        self._emit_due()
+        self._remember()
+        self._answer(wish.op, True, detail, wish, message.id)
+
+    def on_reload(self) -> None:
+        self._reload("SIGHUP", None)
+
+    def on_maintenance(self, is_on: bool) -> None:
+        if is_on:
+            self.schedule.suspend()
+        else:
+            self.schedule.unsuspend()
+        detail = f"maintenance {'on' if is_on else 'off'}: {self.maintenance.reason}".removesuffix(": ")
+        self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="maintenance", ok=True, detail=detail))
+        self._emit_due()
+        self._tick()
+
+    def on_clock_step(self, step_s: float) -> None:
+        detail = f"the wall clock was stepped by {step_s:+g} s"
+        self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="clock_step", ok=True, detail=detail, value=step_s))
+        self._emit_due()
+        self._tick()
+
+    def on_tick(self, message: Message, tick: TickFacts) -> None:
+        if tick.epoch is not None and tick.epoch != self.epoch:
+            self.count("foreign_tick")
+            self.log.warning("another_scheduler", its_epoch=tick.epoch, our_epoch=self.epoch, pub=message.pub)
+
+    def on_housekeeping(self) -> None:
+        self._arm()
+        if self._unlogged_beats:
+            self.log.info("more_beats", count=self._unlogged_beats)
+            self._unlogged_beats = 0
+
+    def on_stop(self) -> None:
+        self._remember()
+
+    def status(self) -> str:
+        p99_ms = self.lateness.percentiles()[1]
+        late = "" if p99_ms is None else f", lateness p99 {p99_ms:.2f} ms"
+        return f"{self.mode()}, {len(self.config.entries)} entries, last {self.last_beat}{late}"
+
+    # Beats
+
+    def _emit_due(self) -> None:
+        if self.killed:
+            return
+        for beat in self.schedule.advance(self.clock.wall_us()):
+            self._emit(beat)
+        self._remember_soon()
+        self._arm()
+
+    def _emit(self, beat: Beat) -> None:
+        late_us = 0 if beat.due_us is None else self.clock.wall_us() - beat.due_us
+        facts = trigger_facts(beat, self.zooid, self.epoch, late_us)
+        message_id = self.bus.emit(beat.entry.signal, facts, ecosystem=beat.entry.ecosystem)
+        if beat.reason == "due":
+            self.lateness.add(late_us / 1000)
+            self._lateness_s.observe(max(0.0, us_to_seconds(late_us)))
+        self._beats_total.labels(beat.reason).inc()
+        self._missed_total.inc(beat.missed)
+        self.last_beat = beat.entry.name if beat.beat is None else f"{beat.entry.name} {beat.beat}"
+        self._log(beat, late_us, is_lost=message_id is None)
+
+    def _log(self, beat: Beat, late_us: int, is_lost: bool) -> None:
+        if not self._log_bucket.take(self.clock.monotonic_s()):
+            self._unlogged_beats += 1
+            return
+        remarkable: dict[str, object] = {} if beat.reason == "due" else {"reason": beat.reason, "missed": beat.missed}
+        if is_lost:
+            remarkable["lost"] = "the bus is not joined"
+        self.log.info(
+            "beat",
+            signal=beat.entry.signal,
+            schedule=beat.entry.name,
+            beat=beat.beat,
+            late_ms=round(late_us / 1000, 3),
+            **remarkable,
+        )
+
+    def _remember_soon(self) -> None:
+        now_us = self.clock.wall_us()
+        due_us = self.schedule.next_due_us(now_us)
+        if due_us is None or due_us - now_us > IDLE_US:
+            self._remember()
+        elif not self._is_remembering_soon:
+            self._is_remembering_soon = True
+            self.loop.at_monotonic("remember", self.clock.monotonic_s() + REMEMBER_WITHIN_S, self._remember)
+
+    def _remember(self) -> None:
+        self._is_remembering_soon = False
+        self.loop.at_monotonic("remember", None)
+        if changes := self.schedule.take_changes():
+            self.memory.remember(changes)
+
+    def _arm(self) -> None:
+        """Set the next deadlines; set again each second, because the wall clock may have moved without a word."""
+        now_us = self.clock.wall_us()
+        is_serving = not self.killed
+        self.loop.at_wall("beats", self.schedule.next_due_us(now_us) if is_serving else None, self._emit_due)
+        self.loop.at_wall("tick", self._tick_grid().due_after(now_us) if is_serving else None, self._tick)
+
+    # The observable schedule
+
+    def _pages(self) -> int:
+        return -(-len(self.schedule) // ENTRIES_PER_PAGE)
+
+    def _tick_grid(self) -> Grid:
+        """When a page is due: all of them within one tick interval, at most PAGES_PER_TICK, evenly spread."""
+        return Grid(0, self.config.tick_interval_us // max(1, min(self._pages(), PAGES_PER_TICK)))
+
+    def _tick(self) -> None:
+        if self.killed:
+            return
+        self._page = (self._page + 1) % max(1, self._pages())
+        self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts(self._page))
+        self._arm()
+
+    def _tick_facts(self, page: int) -> TickFacts:
+        views = islice(self.schedule.views(), page * ENTRIES_PER_PAGE, (page + 1) * ENTRIES_PER_PAGE)
+        p50_ms, p99_ms = self.lateness.percentiles()
+        until_us = self.maintenance.until_us
+        return TickFacts(
+            tick=self.clock.wall_us() // self.config.tick_interval_us,
+            uptime_s=self.clock.monotonic_s() - self._started_s,
+            maintenance=self.in_maintenance,
+            maintenance_changed_ts=us_to_seconds(self.maintenance.changed_us),
+            maintenance_until_ts=None if until_us is None else us_to_seconds(until_us),
+            maintenance_reason=self.maintenance.reason or None,
+            epoch=self.epoch,
+            scheduler=self.zooid,
+            page=page,
+            pages=max(1, self._pages()),
+            entries={view.entry.name: tick_entry(view) for view in views},
+            lateness_p50_ms=None if p50_ms is None else max(0.0, round(p50_ms, 3)),
+            lateness_p99_ms=None if p99_ms is None else max(0.0, round(p99_ms, 3)),
+            clock=ClockFacts(
+                synchronised=self.clock.synchronised(), steps=self.clock_steps, last_step_s=self.last_step_s or None
+            ),
+        )
+
+    # Control
+
+    def _reload(self, requester: str | None, request_id: str | None) -> None:
+        wish = ControlFacts(op="reload", requester=requester)
+        try:
+            config = load_schedule(self.config_file)
+        except ConfigError as error:
+            self.log.error("reload_refused", reason=str(error))
+            self._answer("reload", False, str(error), wish, request_id)
+            return
+        self.config = config
+        self.schedule.grace_us = config.misfire_grace_us
+        report = self.schedule.reload(config.entries, self.clock.wall_us())
+        self._emit_due()
+        self._remember()
+        changes = {"added": report.added, "removed": report.removed, "changed": report.changed}
+        parts = [f"{word} {', '.join(names)}" for word, names in changes.items() if names]
+        self._answer("reload", True, "; ".join(parts) or "nothing changed", wish, request_id)
+        self._tick()
+
+    def _answer(self, op: str, ok: bool, detail: str, wish: ControlFacts, request_id: str | None) -> None:
+        log = self.log.info if ok else self.log.warning
+        log("schedule_changed" if ok else "control_refused", op=op, schedule=wish.schedule, detail=detail,
+            requester=wish.requester)  # fmt: skip
+        facts = ChangedFacts(
+            op=op,
+            ok=ok,
+            schedule=wish.schedule,
+            detail=detail,
+            value=wish.value,
+            request_id=request_id,
+            requester=wish.requester,
+        )
+        self.bus.emit("Q_SCHEDULE_CHANGED", facts)
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(SchedulerDaemon))
