@@ -81,7 +81,7 @@ class Emitter:
             signal=signal,
             ecosystem=line.ecosystem if ecosystem is None else ecosystem,
             intensity=intensity,
-            facts=line.codec.facts(signal, facts),
+            facts=line.codec.facts(signal, facts, more=self._open_facts),
             incident_id=incident_id,
             trace=trace,
             ts=self._clock.wall_us() / 1e6,
@@ -111,7 +111,7 @@ class Emitter:
             niche=self._niche,
             uptime_s=max(0.0, self._clock.monotonic_s() - self._started_s),
             processed_count=self._counters.received,
-            mode="closing",
+            mode="stopped",
             sent=sent,
         )
         self.emit("HEARTBEAT", facts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kloros.errors import EndpointRefused
+from kloros.place import Place
 
 PUBLISH_SOCKET = "bus.pub"
 SUBSCRIBE_SOCKET = "bus.sub"
@@ -32,6 +33,11 @@ class Endpoints:
         both = cls(f"ipc://{runtime / PUBLISH_SOCKET}", f"ipc://{runtime / SUBSCRIBE_SOCKET}")
         both.check()
         return both
+
+    @classmethod
+    def discover(cls) -> Endpoints:
+        """The proxy of the suite meant here (see Place.discover)."""
+        return cls.for_runtime_dir(Place.discover().runtime)
 
     def check(self, *, secured: bool = False) -> None:
         """Refuse what cannot work or is not safe. `secured`: CURVE keys are at hand.

@@ -86,14 +86,14 @@ class Codec:
         self.decode = msgspec.json.Decoder(self.message_type).decode
         """The bare decoder: raises what msgspec raises; `explain` turns that into a Refused."""
 
-    def facts(self, signal: str, given: Facts | Mapping[str, Any] | None) -> Any:
-        """The facts as this codec's shape.
+    def facts(self, signal: str, given: Facts | Mapping[str, Any] | None, *, more: bool = False) -> Any:
+        """The facts as this codec's shape; with `more` they may have further fields, and are left as they are.
 
         Raises:
             BadFacts: They have another shape, or a field that the shape does not have.
         """
         shape = self.facts_type
-        if shape is None:
+        if shape is None or (more and isinstance(given, Mapping)):
             return dict(given) if isinstance(given, Mapping) else given if given is not None else {}
         if type(given) is shape:
             return given

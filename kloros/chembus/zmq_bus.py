@@ -81,6 +81,11 @@ class ZmqBus:
         return self._confirmed and self._link.up
 
     @property
+    def link_up(self) -> bool:
+        """Whether the proxy can be reached; `joined` follows within a round trip."""
+        return self._link.up
+
+    @property
     def pub(self) -> str:
         return self._emitter.pub
 
@@ -116,13 +121,20 @@ class ZmqBus:
         deadline_s = self._clock.monotonic_s() + timeout_s
         if not self._link.wait_up(timeout_s):
             raise BusUnreachable(endpoint=self._endpoints.publish, timeout_s=timeout_s)
-        self._start_joining()
+        self.begin_join()
         while not self._confirmed:
             if self._clock.monotonic_s() >= deadline_s:
                 raise BusUnreachable(endpoint=self._endpoints.subscribe, timeout_s=timeout_s)
             self._send_probe()
             self._sub.poll(_PROBE_EVERY_MS)
             self._ready.extend(self._drain(256))
+
+    def begin_join(self) -> None:
+        """Like `join`, without waiting: `joined` becomes true in a later `receive`."""
+        self._leave_join_topic()
+        self._confirmed = False
+        self._join_topic = JOIN_PREFIX + secrets.token_hex(8).encode()
+        self._sub.subscribe(self._join_topic)
 
     def receive(self, limit: int = 256) -> list[Message]:
         return [message for message, _ in self.receive_with_bodies(limit)]
@@ -191,15 +203,9 @@ class ZmqBus:
         if self._link.outages != self._outages_seen:
             self._outages_seen = self._link.outages
             self._confirmed = False
-            self._start_joining()
+            self.begin_join()
         if not self._confirmed and self._join_topic and self._link.up:
             self._send_probe()
-
-    def _start_joining(self) -> None:
-        self._leave_join_topic()
-        self._confirmed = False
-        self._join_topic = JOIN_PREFIX + secrets.token_hex(8).encode()
-        self._sub.subscribe(self._join_topic)
 
     def _send_probe(self) -> None:
         if self._join_topic:
