@@ -54,7 +54,7 @@ class UnitsScanner:
         self._bus = bus or SystemdBus()
         self._details: dict[str, tuple[float, UnitFacts]] = {}
         self._histories: dict[str, RestartHistory] = {}
-        self._ended_well: set[str] = set()
+        self._ended_well: dict[str, bool] = {}
         self._to_sweep: list[UnitRow] = []
         self._watched: list[UnitRow] = []
 
@@ -83,8 +83,8 @@ class UnitsScanner:
 
     def _in_between(self, row: UnitRow, now: Now) -> list[Symptom]:
         facts = self._facts(row, now)
-        if row.sub == "auto-restart" and facts.result is not None:
-            (self._ended_well.add if facts.result == "success" else self._ended_well.discard)(row.name)
+        if row.sub == "auto-restart" and facts.main_code:  # none: it runs again since it was listed
+            self._ended_well[row.name] = facts.result == "success"
         if row.active == "activating" and row.sub != "auto-restart" and self._read(row, "Type") == "oneshot":
             return []
         verdict = judge_stuck(facts, self._settings.stuck_after_s)
@@ -113,16 +113,21 @@ class UnitsScanner:
         grew = history.read(restarts, now.monotonic_s)
         if history.in_window:
             self._watched.append(row)
-        if not grew or row.name in self._ended_well:
+        if not grew or self._ended_well.get(row.name):
             return []
         verdict = judge_flapping(self._facts(row, now), history.in_window, self._settings.flap_window_s)
-        is_enough = history.in_window >= self._settings.flap_restarts
+        is_enough = history.in_window >= self._restarts_that_matter(row)
         # A restart is an event: it is over once the unit has run for a whole window without one.
         return [self._symptom(row.name, verdict, self._settings.flap_window_s, sustains=not is_enough)]
 
+    def _restarts_that_matter(self, row: UnitRow) -> int:
+        """Twice as many for a unit that is restarted after good ends too, until it is seen to end badly."""
+        is_known_bad = row.name in self._ended_well or self._read(row, "Restart") not in ("always", "on-success")
+        return self._settings.flap_restarts * (1 if is_known_bad else 2)
+
     def _forget_except(self, names: set[str]) -> None:
         self._histories = {name: history for name, history in self._histories.items() if name in names}
-        self._ended_well &= names
+        self._ended_well = {name: well for name, well in self._ended_well.items() if name in names}
 
     def _facts(self, row: UnitRow, now: Now) -> UnitFacts:
         is_service = row.kind == "service"
