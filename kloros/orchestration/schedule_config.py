@@ -137,5 +137,5 @@ def _ecosystem(where: str, table: EntrySettings) -> str:
 
 def _within(key: str, value: float, lowest: float, highest: float) -> float:
     if not lowest <= value <= highest:
-        raise _Wrong(key, value, f"{lowest:g} to {highest:g}")
+        raise _Wrong(key, value, f"{lowest:.10g} to {highest:.10g}")
     return value

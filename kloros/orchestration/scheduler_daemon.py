@@ -47,6 +47,9 @@ class SchedulerDaemon(Daemon):
         self.config_file = runner.settings_file(self.place, "scheduler")
         self.config = load_schedule(self.config_file)
         self.memory = ScheduleMemory(self.store)
+        self.schedule = Schedule(
+            self.config.entries, self.clock.wall_us(), self.memory.states(), self.config.misfire_grace_us
+        )
         self.lateness = Lateness()
         self.epoch = 0
         self.last_beat = "no beat yet"
@@ -61,10 +64,7 @@ class SchedulerDaemon(Daemon):
     # Named moments
 
     def on_start(self) -> None:
-        now_us = self.clock.wall_us()
-        self.epoch = self.memory.next_epoch(now_us)
-        states, grace_us = self.memory.states(), self.config.misfire_grace_us
-        self.schedule = Schedule(self.config.entries, now_us, states, grace_us)
+        self.epoch = self.memory.next_epoch(self.clock.wall_us())
         if self.in_maintenance:
             self.schedule.suspend()
         self.log.info("schedule_loaded", entries=len(self.schedule), epoch=self.epoch, file=str(self.config_file))
