@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from kloros.chembus.bus import BusCounters
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
@@ -61,6 +62,11 @@ class Hub:
             self._topics[topic] += 1
         self._thread = threading.Thread(target=self._run, name="chem-hub", daemon=True)
         self._thread.start()
+
+    @property
+    def counters(self) -> BusCounters:
+        """What the bus did."""
+        return self._bus.counters
 
     def attach(self, member: Member) -> None:
         """Serve a subscription; it is told when it is certain to hear."""
@@ -199,8 +205,8 @@ class Hubs:
         self._lock = threading.Lock()
         self._serving: dict[tuple[Endpoints, bool], tuple[Hub, list[Member]]] = {}
 
-    def attach(self, endpoints: Endpoints, open_facts: bool, member: Member, clock: Clock) -> None:
-        """Serve a subscription, by a new hub if need be."""
+    def attach(self, endpoints: Endpoints, open_facts: bool, member: Member, clock: Clock) -> BusCounters:
+        """Serve a subscription, by a new hub if need be; returns the figures of its bus."""
         with self._lock:
             key = (endpoints, open_facts)
             if key not in self._serving:
@@ -209,6 +215,7 @@ class Hubs:
             hub, members = self._serving[key]
             members.append(member)
             hub.attach(member)
+            return hub.counters
 
     def detach(self, member: Member) -> None:
         """Serve it no longer; the last one takes the hub with it."""

@@ -19,7 +19,7 @@ class ChemSub:
     """Calls `on_json` with each message of a signal, as a dict, on a thread of its own.
 
     At most `queue_limit` messages wait for a slow handler; what comes beyond is dropped, counted and announced as
-    BUS_DROP. Every process with a ChemSub says HEARTBEAT each 10 s and heeds governance.kill.
+    BUS_DROP. `counters` are those of the process's one connection to the bus. Every process with a ChemSub says HEARTBEAT each 10 s and heeds governance.kill.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ChemSub:
         self._killed = False
         self._closed = False
         try:
-            HUBS.attach(endpoints, open_facts, self, clock or SystemClock())
+            self.counters = HUBS.attach(endpoints, open_facts, self, clock or SystemClock())
         except BaseException:
             self.inbox.stop()
             raise
@@ -66,6 +66,11 @@ class ChemSub:
     def dropped(self) -> int:
         """Messages that found the queue full."""
         return self.inbox.dropped
+
+    @property
+    def handled(self) -> int:
+        """Messages that the handler was given."""
+        return self.inbox.handled
 
     def is_killed(self) -> bool:
         """Whether governance.kill, or `close`, ended the handling of messages."""
