@@ -39,7 +39,7 @@ class Suite:
             file.seek(0)
             file.write(text.replace("enabled = true", "enabled = false"))
             file.truncate()
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._logs: list[IO[bytes]] = []
         self.bus: ZmqBus | None = None
 
@@ -50,7 +50,7 @@ class Suite:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], env=self.environment, cwd=self.folder, stdout=log, stderr=log
         )
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     def log(self, module: str) -> list[dict[str, object]]:
@@ -90,9 +90,20 @@ class Suite:
             heard += self.bus.receive()
         return heard
 
+    def wait_logged(self, module: str, event: str) -> dict[str, object]:
+        """The first line with that event, as soon as the process has logged it."""
+        clock = SystemClock()
+        end_s = clock.monotonic_s() + LIMIT_S
+        while clock.monotonic_s() < end_s:
+            for line in self.log(module):
+                if line["event"] == event:
+                    return line
+            clock.sleep(0.05)
+        raise AssertionError(f"{module} never logged {event}")
+
     def close(self) -> None:
         """End every process, the last one first."""
-        for process in reversed(self._processes):
+        for process in reversed(self.processes):
             process.send_signal(signal.SIGCONT)
             process.terminate()
             process.wait(10)
