@@ -26,6 +26,8 @@ HEARTBEAT_INTERVAL_S = 10.0
 HOUSEKEEPING_INTERVAL_S = 1.0
 # Messages handled before the loop looks at its timers again.
 RECEIVE_BATCH = 256
+# A lost announcement of a loss is counted, not announced in turn.
+ABOUT_LOSSES = ("BUS_GAP", "BUS_DROP")
 JOIN_TIMEOUT_S = 10.0
 
 
@@ -278,6 +280,8 @@ class Daemon:
 
     def _announce_losses(self) -> None:
         for loss in self.bus.take_losses():
+            if loss.signal in ABOUT_LOSSES:
+                continue
             if loss.kind == "gap":
                 self.log.warning("bus_gap", signal=loss.signal, pub=loss.pub, missing=loss.missing)
                 self.bus.emit(
