@@ -122,13 +122,13 @@ class Machine:
 
     def run(self, *command: str, check: bool = True, limit_s: float = 30, stdin: str = "") -> Result:
         """Run a command inside as root, to its end."""
-        process = self.start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        try:
-            out, err = process.communicate(stdin, timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
+        piped = subprocess.PIPE
+        with self.start(*command, stdin=piped, stdout=piped, stderr=piped) as process:
+            try:
+                out, err = process.communicate(stdin, timeout=limit_s)
+            except BaseException:
+                process.kill()
+                raise
         result = Result(command, process.returncode, out, err)
         if check and result.returncode != 0:
             raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{out}{err}")
