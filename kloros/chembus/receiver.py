@@ -112,9 +112,7 @@ class Receiver:
             self.refuse(RefusalReason.WRONG_TOPIC, topic, f"the message says {message.signal!r:.80}")
             return None
         pub, seq = message.pub, message.seq
-        if pub is None or seq is None:
-            self._counters.legacy += 1
-        else:
+        if pub is not None and seq is not None:
             missing = self._tracker.observe(pub, route.name, seq)
             if missing and self._account(pub, route.name, seq, missing):
                 return None
@@ -124,7 +122,9 @@ class Receiver:
         if route.lifespan_s is not None and self._now_s - message.ts > route.lifespan_s:
             self.refuse(RefusalReason.STALE, topic, f"{self._now_s - message.ts:.1f} s old")
             return None
-        if route.reconciles and pub is not None:
+        if pub is None or seq is None:
+            self._counters.legacy += route.wanted
+        elif route.reconciles:
             self._reconcile(pub, message.facts)
         return message if route.wanted else None
 

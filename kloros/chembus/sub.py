@@ -19,7 +19,8 @@ class ChemSub:
     """Calls `on_json` with each message of a signal, as a dict, on a thread of its own.
 
     At most `queue_limit` messages wait for a slow handler; what comes beyond is dropped, counted and announced as
-    BUS_DROP. `counters` are those of the process's one connection to the bus. Every process with a ChemSub says HEARTBEAT each 10 s and heeds governance.kill.
+    BUS_DROP. A process with ChemSubs has one connection to the bus, whose figures are `counters`; it says HEARTBEAT
+    each 10 s and heeds governance.kill.
     """
 
     def __init__(
