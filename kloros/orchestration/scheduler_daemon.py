@@ -43,9 +43,9 @@ class SchedulerDaemon(Daemon):
     hears = ("Q_SCHEDULE_CONTROL",)
 
     def __init__(self, kit: Kit) -> None:
-        super().__init__(kit)
-        self.config_file = runner.settings_file(self.place, "scheduler")
+        self.config_file = runner.settings_file(kit.place, "scheduler")
         self.config = load_schedule(self.config_file)
+        super().__init__(kit)
         self.memory = ScheduleMemory(self.store)
         self.schedule = Schedule(
             self.config.entries, self.clock.wall_us(), self.memory.states(), self.config.misfire_grace_us
@@ -54,6 +54,7 @@ class SchedulerDaemon(Daemon):
         self.epoch = 0
         self.last_beat = "no beat yet"
         self._page = 0
+        self._tick_due_us: int | None = None
         self._is_remembering_soon = False
         self._unlogged_beats = 0
         self._log_bucket = TokenBucket(LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST, self.clock.monotonic_s())
@@ -179,11 +180,11 @@ class SchedulerDaemon(Daemon):
             self.memory.remember(changes)
 
     def _arm(self) -> None:
-        """Set the next deadlines; set again each second, because the wall clock may have moved without a word."""
+        """Set the next deadlines; set again each second, in case the wall clock has moved without a word."""
         now_us = self.clock.wall_us()
         is_serving = not self.killed
         self.loop.at_wall("beats", self.schedule.next_due_us(now_us) if is_serving else None, self._emit_due)
-        self.loop.at_wall("tick", self._tick_grid().due_after(now_us) if is_serving else None, self._tick)
+        self.loop.at_wall("tick", self._tick_due_us if is_serving else None, self._tick)
 
     # The observable schedule
 
@@ -197,6 +198,7 @@ class SchedulerDaemon(Daemon):
     def _tick(self) -> None:
         if self.killed:
             return
+        self._tick_due_us = self._tick_grid().due_after(self.clock.wall_us())
         self._page = (self._page + 1) % max(1, self._pages())
         self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts(self._page))
         self._arm()
