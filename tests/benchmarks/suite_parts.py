@@ -1,0 +1,78 @@
+"""KLoROS's side of the benchmarks: its forwarder, and a daemon that listens. Each runs as a process of its own.
+
+Usage: suite_parts.py forwarder|listener ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from array import array
+from pathlib import Path
+from typing import ClassVar
+
+from kloros.chembus.endpoints import Endpoints
+from kloros.chembus.envelope import Message
+from kloros.chembus.facts import TriggerFacts
+from kloros.chembus.proxy import Forwarder
+from kloros.chembus.sockets import SocketLimits
+from kloros.clock import seconds_to_us
+from kloros.daemon import runner
+from kloros.daemon.daemon import Daemon
+
+
+def forwarder(runtime: str, queue_messages: int) -> None:
+    """The proxy of the suite, without the daemon around it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in its threads too
+    limits = SocketLimits(send_queue=queue_messages, receive_queue=queue_messages, linger_ms=0)
+    forwards = Forwarder([Endpoints.for_runtime_dir(Path(runtime))], limits=limits)
+    print("ready", flush=True)
+    signal.sigwait({signal.SIGTERM})
+    forwards.close()
+
+
+class ListenerDaemon(Daemon):
+    """Notes when each trigger was due, emitted and received; writes all of it down at the end."""
+
+    zooid = "listener_daemon"
+    niche = "benchmark"
+    hears = ("Q_TRIGGER_*",)
+    result: ClassVar[Path]
+
+    def on_start(self) -> None:
+        self.heard = array("q")
+        print("ready", flush=True)
+
+    def on_signal(self, message: Message) -> None:
+        received_us = self.clock.wall_us()
+        facts: TriggerFacts = message.facts
+        if facts.due_ts is None:
+            return
+        if not self.heard:
+            print("first", flush=True)
+        self.heard.extend((seconds_to_us(facts.due_ts), seconds_to_us(message.ts), received_us))
+
+    def on_stop(self) -> None:
+        counters = {name: count for name, count in self.bus.counters.as_dict().items() if count}
+        print(f"counters {counters}", flush=True)
+        self.result.write_bytes(self.heard.tobytes())
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["forwarder", "listener"])
+    parser.add_argument("runtime", help="directory of the proxy's sockets")
+    parser.add_argument("--queue-messages", type=int, default=100_000)
+    parser.add_argument("--result", type=Path)
+    given = parser.parse_args()
+    if given.part == "forwarder":
+        forwarder(given.runtime, given.queue_messages)
+    else:
+        ListenerDaemon.result = given.result
+        sys.exit(runner.main(ListenerDaemon))
+
+
+if __name__ == "__main__":
+    main()
