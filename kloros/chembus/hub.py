@@ -188,9 +188,9 @@ class Hub:
         if not self._topics[member.topic]:
             self._bus.unsubscribe(member.topic)
 
-    def _kill(self, zooid: str | None) -> None:
+    def _kill(self, zooid: str) -> None:
         for member in self._members:
-            if zooid in (None, "*", member.zooid_name):
+            if member.zooid_name == zooid:
                 member.kill()
 
 

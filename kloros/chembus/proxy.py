@@ -65,6 +65,7 @@ class Forwarder:
         self._thread: threading.Thread | None = None
         self._asking = threading.Lock()
         self._bound: list[str] = []
+        self._files: list[Path] = []
         self._failure: Exception | None = None
         try:
             self._bind(pairs, limits or SocketLimits(linger_ms=0), listening or {})
@@ -128,6 +129,8 @@ class Forwarder:
             if thread.is_alive():
                 self._control.send(b"TERMINATE")
             thread.join()
+        for path in self._files:  # libzmq leaves them behind
+            path.unlink(missing_ok=True)
         self._close_sockets()
 
     def _bind(self, pairs: Sequence[Endpoints], limits: SocketLimits, listening: Mapping[str, int]) -> None:
@@ -138,6 +141,9 @@ class Forwarder:
         for pair in pairs:
             for side, endpoint in ((self._frontend, pair.publish), (self._backend, pair.subscribe)):
                 self._bound.append(_bind(side, endpoint, listening.get(endpoint)))
+                if endpoint.startswith("ipc://") and endpoint not in listening:
+                    self._files.append(_ipc_path(endpoint))
+                    self._files[-1].chmod(_SOCKET_MODE)
         self._frontend.send(_SUBSCRIBE_ALL)  # each publisher is told when its link comes up: that is its confirmation
 
     def _forward(self) -> None:
@@ -166,10 +172,12 @@ def _bind(side: zmq.Socket[bytes], endpoint: str, listening: int | None) -> str:
     finally:
         if listening is not None:
             side.set(zmq.USE_FD, -1)
-    if listening is None and endpoint.startswith("ipc://"):
-        Path(endpoint.removeprefix("ipc://")).chmod(_SOCKET_MODE)
     bound = side.get(zmq.LAST_ENDPOINT)
     return bound.rstrip(b"\0").decode() if isinstance(bound, bytes) else endpoint
+
+
+def _ipc_path(endpoint: str) -> Path:
+    return Path(endpoint.removeprefix("ipc://"))
 
 
 def _refuse_taken(endpoint: str) -> None:
@@ -178,7 +186,7 @@ def _refuse_taken(endpoint: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
         try:
-            caller.connect(endpoint.removeprefix("ipc://"))
+            caller.connect(str(_ipc_path(endpoint)))
         except OSError:
             return  # nobody there, or a file left behind
         holder = _peer_pid(caller)
