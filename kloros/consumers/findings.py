@@ -15,7 +15,7 @@ US_PER_S = 1_000_000
 MAX_OPEN_FINDINGS = 10_000
 # One look that misses a symptom may be an unlucky moment; the second one counts.
 ABSENT_SCANS_TO_CLOSE = 2
-DEFAULT_CLEAR_AFTER_S = 8.0
+DEFAULT_CLEAR_AFTER_S = 5.0
 OVERFLOW_CLEAR_AFTER_S = 600.0
 OVERFLOW_SCANNER = "findings"
 

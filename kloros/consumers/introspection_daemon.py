@@ -182,15 +182,19 @@ class IntrospectionDaemon(Consumer):
         self._start_scanners()
         self._remember_what_was_saved()
 
+    def make_scanners(self, settings: IntrospectionSettings) -> list[Scanner]:
+        """The scanners to use from now on."""
+        scanners = list(built_in(settings))
+        return scanners + self._scanners_of_others(scanners) if settings.others else scanners
+
     def _start_scanners(self) -> None:
-        self._scanners: list[Scanner] = list(built_in(self._settings))
-        if self._settings.others:
-            self._add_scanners_of_others()
+        self._scanners = self.make_scanners(self._settings)
         self._bus_health = next((each for each in self._scanners if isinstance(each, BusHealthScanner)), None)
         self._pool = ScannerPool(self._scanners)
 
-    def _add_scanners_of_others(self) -> None:
-        taken = {scanner.name for scanner in self._scanners} | {POOL}
+    def _scanners_of_others(self, known: list[Scanner]) -> list[Scanner]:
+        taken = {scanner.name for scanner in known} | {POOL}
+        added: list[Scanner] = []
         for name, scanner in from_other_packages():
             if isinstance(scanner, Exception):
                 self.log.error("scanner_refused", scanner=name, reason=f"{type(scanner).__name__}: {scanner}")
@@ -198,7 +202,8 @@ class IntrospectionDaemon(Consumer):
                 self.log.error("scanner_refused", scanner=name, reason=f"there is already a scanner {scanner.name}")
             else:
                 taken.add(scanner.name)
-                self._scanners.append(scanner)
+                added.append(scanner)
+        return added
 
     def _now(self) -> Now:
         return Now(self.clock.wall_us(), self.clock.monotonic_s())

@@ -109,14 +109,17 @@ class JournalReader:
             if not is_finished(process):
                 process.kill()
             code = process.wait()
-        if is_whole and code != 0 and batch.place == place:
-            return self._explain_failure(code, place)
-        return batch
+        return self._cut_short(batch, place, code) if is_whole and code != 0 else batch
 
-    def _explain_failure(self, code: int, place: Place) -> Batch:
-        """A cursor that journalctl cannot follow any more is given up for the time it stood for."""
-        if place.cursor is None:
-            raise CannotScan(f"{self._command[0]} failed (exit {code})")
+    def _cut_short(self, batch: Batch, place: Place, code: int) -> Batch:
+        """journalctl failed, or was ended for being slow. What it gave counts; the rest is read next time.
+
+        A cursor that it cannot follow any more is given up for the time it stood for.
+        """
+        if batch.entries:
+            return Batch(batch.entries, batch.place, has_more=True)
+        if place.cursor is None or code < 0:
+            raise CannotScan(f"{self._command[0]} " + (f"failed (exit {code})" if code > 0 else "took too long"))
         return Batch([], Place(place.after_us), has_more=True)
 
     def _take(self, stream: IO[bytes], place: Place) -> tuple[Batch, bool]:
