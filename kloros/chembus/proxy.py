@@ -70,7 +70,7 @@ class Forwarder:
         try:
             self._bind(pairs, limits or SocketLimits(linger_ms=0), listening or {})
         except BaseException:
-            self._close_sockets()
+            self._release()
             raise
         self._thread = threading.Thread(target=self._forward, name="chem-forwarder", daemon=True)
         self._thread.start()
@@ -129,9 +129,7 @@ class Forwarder:
             if thread.is_alive():
                 self._control.send(b"TERMINATE")
             thread.join()
-        for path in self._files:  # libzmq leaves them behind
-            path.unlink(missing_ok=True)
-        self._close_sockets()
+        self._release()
 
     def _bind(self, pairs: Sequence[Endpoints], limits: SocketLimits, listening: Mapping[str, int]) -> None:
         for side in (self._frontend, self._backend):
@@ -152,7 +150,9 @@ class Forwarder:
         except zmq.ZMQError as error:
             self._failure = error
 
-    def _close_sockets(self) -> None:
+    def _release(self) -> None:
+        for path in self._files:  # libzmq leaves them behind
+            path.unlink(missing_ok=True)
         for each in (self._control, self._inner, self._frontend, self._backend):
             each.close(0)
         self._context.term()
