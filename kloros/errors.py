@@ -49,6 +49,26 @@ class BusUnreachable(BusError):
     exit_code = 3
 
 
+class NoBus(BusUnreachable):
+    """There is no bus at {endpoint}. {hint}"""
+
+
+class SchedulerSilent(KlorosError):
+    """No scheduler answered within {timeout_s:g} s. Is it running? (kloros status; systemctl status kloros-scheduler)"""
+
+    exit_code = 3
+
+
+class NotAConsumer(KlorosError):
+    """{target}: {reason}"""
+
+    exit_code = 2
+
+
+class SuiteFailed(KlorosError):
+    """{daemon} ended: {reason}. Everything was stopped; its log is {log}"""
+
+
 class EndpointRefused(BusError):
     """The bus cannot use {endpoint}: {reason}"""
 

@@ -1,0 +1,33 @@
+"""The `kloros` command.
+
+Ctrl-C ends any verb quietly with exit code 130; `kloros run` takes it as the order to stop and exits 0. A reader that
+goes away (`| head`) ends a verb quietly with 0. Every error is one line on stderr, with the exit code of its class.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+EXIT_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command of this process's arguments; returns its exit code."""
+    # Before anything slow is imported, so that Ctrl-C during start-up shows no traceback either. A verb holds nothing
+    # that must be put in order: sockets and locks go with the process. `kloros run` installs its own handler.
+    signal.signal(signal.SIGINT, _end_at_once)
+
+    from kloros.cli.app import call
+
+    return call(sys.argv[1:])
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    os._exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What introspection of this process holds open, and what it looks at."""
+
+from __future__ import annotations
+
+from kloros.cli.suite import Suite
+from kloros.config import load_or_default
+from kloros.consumers.findings import BookSnapshot, Finding
+from kloros.consumers.introspection_daemon import IntrospectionDaemon
+from kloros.consumers.scanners.registry import IntrospectionSettings, built_in
+from kloros.daemon.runner import settings_file
+from kloros.place import Place
+
+
+def open_findings(suite: Suite) -> list[Finding]:
+    """The open findings, worst first; also those that an earlier run announced."""
+    daemon = suite.member(IntrospectionDaemon.zooid).daemon
+    snapshot = daemon.store.get("findings", BookSnapshot) if daemon else None
+    findings = snapshot.findings if snapshot else []
+    return sorted(findings, key=lambda finding: (-finding.severity, finding.first_seen_us))
+
+
+def scanner_names(place: Place) -> list[str]:
+    """What introspection looks at, by its settings."""
+    settings = load_or_default(settings_file(place, "introspection"), IntrospectionSettings)
+    return [scanner.name.replace("_", " ") for scanner in built_in(settings)]
+
+
+def all_quiet(place: Place) -> str:
+    """What a healthy machine shows."""
+    return f"no findings: {', '.join(scanner_names(place))} all quiet"

@@ -1,0 +1,113 @@
+"""Output for people and for pipes: tables with colour on a terminal, aligned plain text or JSON elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+Row = Sequence[str]
+"""Cells as text; on a terminal a cell may carry a style as `[style]text`, see `styled`."""
+
+
+def styled(text: str, style: str) -> str:
+    """A cell, or a line, that has a colour on a terminal and is bare text elsewhere."""
+    return f"\x1f{style}\x1f{text}"
+
+
+def bare(cell: str) -> str:
+    """The cell's text without its style."""
+    return cell.rpartition("\x1f")[2]
+
+
+def style_of(cell: str) -> str:
+    """The cell's style, empty when it has none."""
+    return cell.split("\x1f")[1] if cell.startswith("\x1f") else ""
+
+
+def console() -> Console:
+    """The terminal. A reader that has gone raises BrokenPipeError, as printing does."""
+    from rich.console import Console
+
+    class _Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return _Terminal(highlight=False, soft_wrap=False)
+
+
+def say(line: str) -> None:
+    """One line, written out at once. It may be `styled`."""
+    if (style := style_of(line)) and sys.stdout.isatty():
+        from rich.text import Text
+
+        console().print(Text(bare(line), style))
+    else:
+        print(bare(line), flush=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """A table. A column whose name begins with `>` is set flush right."""
+    rows = list(rows)
+    if sys.stdout.isatty():
+        _rich_table(columns, rows)
+    else:
+        for line in plain_table(columns, rows):
+            print(line)
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The table as aligned lines: no box, no colour, nothing cut off."""
+    cells = [[column.removeprefix(">").upper() for column in columns], *([bare(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    is_right = [column.startswith(">") for column in columns]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def rich_table(columns: Sequence[str], rows: Iterable[Row], *, title: str | None = None) -> Any:
+    """The table for a terminal, to be printed or laid out."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        is_right = column.startswith(">")
+        grid.add_column(column.removeprefix(">"), justify="right" if is_right else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(Text(bare(cell), style_of(cell)) for cell in row))
+    return grid
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
+    grid = rich_table(columns, rows)
+    grid.columns[-1].no_wrap = False
+    grid.columns[-1].overflow = "fold"
+    console().print(grid)
+
+
+def as_json(value: object) -> None:
+    """`value`, anything msgspec encodes, as indented JSON."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())
+
+
+def json_line(value: object) -> None:
+    """`value` as one line of JSON, written out at once."""
+    import msgspec
+
+    print(msgspec.json.encode(value).decode(), flush=True)
