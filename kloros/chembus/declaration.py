@@ -15,6 +15,7 @@ from kloros.errors import UnknownSignal
 TRIGGER_PREFIX = "Q_TRIGGER_"
 _USER_TRIGGER = re.compile(r"Q_TRIGGER_[A-Z0-9][A-Z0-9_]{0,63}")
 _TYPO_LIKENESS = 0.9  # a name this close to a known one is taken for a typing error
+_MAX_TRIGGERS_KEPT = 32_768  # looking for typing errors is slow: names that passed are kept
 
 
 class Delivery(Enum):
@@ -54,6 +55,7 @@ class Vocabulary:
 
     def __init__(self, signals: Iterable[Signal] = ()) -> None:
         self._signals: dict[str, Signal] = {}
+        self._user_triggers: dict[str, Signal] = {}
         for signal in signals:
             self.declare(signal)
 
@@ -68,6 +70,7 @@ class Vocabulary:
         known = self._signals.setdefault(signal.name, signal)
         if known != signal:
             raise ValueError(f"{signal.name} is already declared, differently: {known.summary}")
+        self._user_triggers.clear()  # one of them may look like a typing error now
         return signal
 
     def lookup(self, name: str) -> Signal:
@@ -76,12 +79,12 @@ class Vocabulary:
         Raises:
             UnknownSignal: There is none; `suggestion` is the closest name there is, or None.
         """
-        signal = self._signals.get(name)
+        signal = self._signals.get(name) or self._user_triggers.get(name)
         if signal is not None:
             return signal
         suggestion = self._suggest(name)
         if suggestion is None and _USER_TRIGGER.fullmatch(name):
-            return user_trigger(name)
+            return self._keep(user_trigger(name))
         hint = f" (did you mean {suggestion}?)" if suggestion else ""
         raise UnknownSignal(signal=name, suggestion=suggestion, hint=hint)
 
@@ -99,9 +102,22 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._signals)
 
+    def _keep(self, trigger: Signal) -> Signal:
+        if len(self._user_triggers) >= _MAX_TRIGGERS_KEPT:
+            self._user_triggers.clear()
+        self._user_triggers[trigger.name] = trigger
+        return trigger
+
     def _suggest(self, name: str) -> str | None:
-        close = get_close_matches(name[:128], self._signals, n=1, cutoff=_TYPO_LIKENESS)
+        name = name[:128]
+        # Names whose lengths differ too much cannot be close: leaving them out first spares most of the comparing.
+        alike = [known for known in self._signals if _could_be_close(len(name), len(known))]
+        close = get_close_matches(name, alike, n=1, cutoff=_TYPO_LIKENESS)
         return close[0] if close else None
+
+
+def _could_be_close(length: int, other: int) -> bool:
+    return 2 * min(length, other) >= _TYPO_LIKENESS * (length + other)
 
 
 def user_trigger(name: str) -> Signal:

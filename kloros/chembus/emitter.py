@@ -14,7 +14,7 @@ from kloros.chembus.ratelimit import TokenBucket
 from kloros.clock import Clock
 from kloros.errors import RateLimited, UnknownSignal
 
-MAX_LINES = 4096  # signals one publisher can number before it takes a new name
+MAX_LINES = 32_768  # signals one publisher can number before it takes a new name; a scheduler has one per entry
 
 Send = Callable[[bytes, bytes], bool]
 

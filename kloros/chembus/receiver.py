@@ -29,7 +29,7 @@ from kloros.errors import UnknownSignal
 
 HEARTBEAT = "HEARTBEAT"
 _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
-_MAX_ROUTES = 4096
+_MAX_ROUTES = 32_768
 _MAX_LOSSES = 1024
 _KEPT_REFUSALS = 64
 
@@ -57,7 +57,7 @@ class Receiver:
         vocabulary: Vocabulary,
         counters: BusCounters,
         open_facts: bool = False,
-        seq_limit: int = 8192,
+        seq_limit: int = 65_536,
     ) -> None:
         """`open_facts` takes signals outside the vocabulary too, with any facts."""
         self._clock = clock

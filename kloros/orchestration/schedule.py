@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -146,9 +147,10 @@ class Schedule:
         self._known(name)
         return EntryView(self._entries[name], self._states[name], self._queue.due_us(name))
 
-    def views(self) -> Iterator[EntryView]:
-        """Every entry as it stands."""
-        return (EntryView(entry, self._states[name], self._queue.due_us(name)) for name, entry in self._entries.items())
+    def views(self, start: int = 0, stop: int | None = None) -> Iterator[EntryView]:
+        """Every entry as it stands; or those from number `start` up to `stop`."""
+        entries = islice(self._entries.items(), start, stop)
+        return (EntryView(entry, self._states[name], self._queue.due_us(name)) for name, entry in entries)
 
     def states(self) -> dict[str, EntryState]:
         """What has to be remembered: the `remembered` of the next life."""

@@ -7,7 +7,6 @@ consumers, who know beats by their due moment, run it once.
 from __future__ import annotations
 
 import sys
-from itertools import islice
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import ChangedFacts, ClockFacts, ControlFacts, TickFacts
@@ -204,7 +203,7 @@ class SchedulerDaemon(Daemon):
         self._arm()
 
     def _tick_facts(self, page: int) -> TickFacts:
-        views = islice(self.schedule.views(), page * ENTRIES_PER_PAGE, (page + 1) * ENTRIES_PER_PAGE)
+        views = self.schedule.views(page * ENTRIES_PER_PAGE, (page + 1) * ENTRIES_PER_PAGE)
         p50_ms, p99_ms = self.lateness.percentiles()
         until_us = self.maintenance.until_us
         return TickFacts(
