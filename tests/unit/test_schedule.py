@@ -252,6 +252,19 @@ class TestOtherIntervals:
         assert due_times(schedule, "12:01:00", 4) == ["12:02:30", "12:04:00", "12:05:00", "12:06:00"]
         assert schedule.view("scan").state.override_us is None
 
+    def test_the_end_of_what_was_set_is_a_moment_to_wake_up_for(self) -> None:
+        schedule = Schedule([entry()], at("12:00:30"))
+        schedule.advance(at("12:01:00"))
+        schedule.set_interval("scan", 600 * S, at("12:01:00"), ttl_us=100 * S)
+        assert told(schedule.next_due_us(at("12:01:00"))) == "12:02:40"
+        assert due_times(schedule, "12:01:00", 2) == ["12:03:00", "12:04:00"]
+
+    def test_what_ran_out_while_the_scheduler_was_away_ran_out_then_and_not_on_its_return(self) -> None:
+        schedule = Schedule([entry()], at("12:00:30"))
+        schedule.advance(at("12:01:00"))
+        schedule.set_interval("scan", 600 * S, at("12:01:00"), ttl_us=60 * S)
+        assert emitted(schedule.advance(at("12:10:30"))) == [("12:10:00", "misfire", 8)]
+
     def test_half_the_pace_is_twice_the_interval(self) -> None:
         schedule = Schedule([entry()], at("12:00:30"))
         schedule.advance(at("12:01:00"))
@@ -321,6 +334,25 @@ class TestReloadAndRestart:
         schedule.reload([entry(), entry("other")], at("12:01:00"))
         assert schedule.advance(at("12:01:00")) == []
         assert schedule.view("scan").state.last_due_us == at("12:01:00")
+
+    def test_an_entry_put_back_after_the_clock_went_back_repeats_no_beat_and_is_not_silent(self) -> None:
+        schedule = Schedule([entry(), entry("other")], at("12:00:30"))
+        schedule.advance(at("12:01:00"))
+        schedule.reload([entry("other")], at("12:01:00"))
+        schedule.advance(at("11:00:30"))
+        schedule.reload([entry()], at("11:00:30"))
+        assert [(beat.beat, beat.reason) for beat in schedule.advance(at("11:01:30"))] == [(None, "clock")]
+        beats = [beat for minute in range(2, 61) for beat in schedule.advance(at(f"11:{minute}:30"))]
+        assert {beat.beat for beat in beats} == {None}
+        assert due_times(schedule, "12:00:30", 1) == ["12:02:00"]
+
+    def test_an_entry_put_back_with_another_interval_repeats_no_moment(self) -> None:
+        schedule = Schedule([entry(), entry("other")], at("12:00:30"))
+        schedule.advance(at("12:01:00"))
+        schedule.reload([entry("other")], at("12:01:00"))
+        schedule.reload([entry(interval_s=50)], at("12:01:00"))
+        schedule.set_interval("scan", 10 * S, at("12:01:00"))
+        assert due_times(schedule, "12:01:00", 1) == ["12:01:10"]
 
     def test_a_restart_remembers_pauses_paces_counters_and_beats(self) -> None:
         before = Schedule([entry(), entry("calm")], at("12:00:30"))

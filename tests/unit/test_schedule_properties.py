@@ -180,8 +180,10 @@ class World(RuleBasedStateMachine):
             beat = self.schedule.trigger(self.any_entry(data))
             assert (beat.beat, beat.due_us, beat.reason, beat.missed) == (None, None, "control", 0)
 
-    @rule(downtime=st.integers(0, 200))
-    def restart(self, downtime: int) -> None:
+    @rule(downtime=st.integers(0, 200), step=st.one_of(st.just(0), STEPS))
+    def restart(self, downtime: int, step: int) -> None:
+        """The process comes back from what it remembered, perhaps to another wall clock."""
+        self.wall_us += step
         states = msgspec.json.encode(self.schedule.states())
         self.older = self.older or (states, {name: set(history.dues) for name, history in self.histories.items()})
         self.come_back(states, downtime)
@@ -238,6 +240,9 @@ class World(RuleBasedStateMachine):
             history = self.histories[name]
             history.shortest_us = history.longest_us = state.timeline.interval_us
             history.phase_changes = 0
+            entry = self.entries[name]
+            is_nominal = state.override_us is None and state.pace == 1.0
+            assert not is_nominal or entry.grid.has(state.cursor_us), "back on the grid"
 
     def check_beat(self, beat: Beat) -> None:
         name, history = beat.entry.name, self.histories[beat.entry.name]
