@@ -217,6 +217,16 @@ class TestPausesAndMaintenance:
         assert emitted(schedule.advance(at("12:03:10"))) == [("12:03:00", "misfire", 2)]
         assert due_times(schedule, "12:03:10", 1) == ["12:13:00"]
 
+    def test_a_paused_entry_retimed_twice_still_counts_every_beat(self) -> None:
+        """Due were 12:01, 12:02, 12:03, then 12:13, then 12:14: one of them runs, four were missed."""
+        schedule = Schedule([entry()], at("12:00:30"))
+        schedule.pause("scan")
+        schedule.set_interval("scan", 600 * S, at("12:03:10"))
+        schedule.set_interval("scan", None, at("12:14:00"))
+        schedule.resume("scan")
+        assert emitted(schedule.advance(at("12:14:00"))) == [("12:14:00", "misfire", 4)]
+        assert due_times(schedule, "12:14:00", 1) == ["12:15:00"]
+
     def test_a_trigger_by_hand_works_on_a_paused_entry_and_moves_nothing(self) -> None:
         schedule = Schedule([entry()], at("12:00:30"))
         schedule.pause("scan")
