@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from kloros.clock import Clock
 from kloros.errors import RateLimited, UnknownSignal
 
 MAX_LINES = 32_768  # signals one publisher can number before it takes a new name; a scheduler has one per entry
+MAX_SENT = 2_000  # signals a HEARTBEAT speaks of, so that it stays a small message
 
 Send = Callable[[bytes, bytes], bool]
 
@@ -22,7 +24,7 @@ Send = Callable[[bytes, bytes], bool]
 class _Line:
     """What an emitter keeps per signal."""
 
-    __slots__ = ("bucket", "codec", "ecosystem", "raises", "rate_per_s", "seq", "topic")
+    __slots__ = ("bucket", "codec", "ecosystem", "emitted_as", "raises", "rate_per_s", "seq", "topic")
 
     def __init__(self, name: str, signal: Signal | None, now_s: float) -> None:
         self.topic = name.encode()
@@ -32,6 +34,7 @@ class _Line:
         self.rate_per_s = signal.rate_per_s if signal else None
         self.bucket = TokenBucket(signal.rate_per_s, signal.burst, now_s) if signal and signal.rate_per_s else None
         self.seq = 0
+        self.emitted_as = 0  # the how-manieth message of its publisher was its last
 
 
 class Emitter:
@@ -94,12 +97,16 @@ class Emitter:
             return None
         line.seq = seq
         self._count += 1
+        line.emitted_as = self._count
         self._counters.emitted += 1
         return message_id
 
     def sent_seqs(self) -> dict[str, int]:
-        """The last number sent per signal."""
-        return {name: line.seq for name, line in self._lines.items() if line.seq}
+        """The last number sent per signal; of very many signals, those emitted last."""
+        used = [(line.emitted_as, name, line.seq) for name, line in self._lines.items() if line.seq]
+        if len(used) > MAX_SENT:
+            used = heapq.nlargest(MAX_SENT, used)
+        return {name: seq for _, name, seq in used}
 
     def farewell(self) -> None:
         """A last HEARTBEAT that says what was sent, so that a lost tail is noticed."""

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kloros.chembus.curve import CurveKeys
 from kloros.errors import EndpointRefused
 from kloros.place import Place
 
@@ -18,10 +19,11 @@ COMPAT_PORTS = ((5558, 5559), (5556, 5557))
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Both sides of one proxy, as ZeroMQ addresses (ipc:// or tcp://)."""
+    """Both sides of one proxy, as ZeroMQ addresses (ipc:// or tcp://), with the keys that guard them, if any do."""
 
     publish: str
     subscribe: str
+    keys: CurveKeys | None = None
 
     @classmethod
     def for_runtime_dir(cls, runtime: Path) -> Endpoints:
@@ -39,14 +41,14 @@ class Endpoints:
         """The proxy of the suite meant here (see Place.discover)."""
         return cls.for_runtime_dir(Place.discover().runtime)
 
-    def check(self, *, secured: bool = False) -> None:
-        """Refuse what cannot work or is not safe. `secured`: CURVE keys are at hand.
+    def check(self) -> None:
+        """Refuse what cannot work, and what leaves this machine without CURVE keys.
 
         Raises:
             EndpointRefused: Says which and why.
         """
         for endpoint in (self.publish, self.subscribe):
-            reason = _objection(endpoint, secured)
+            reason = _objection(endpoint, self.keys is not None)
             if reason:
                 raise EndpointRefused(endpoint=endpoint, reason=reason)
 

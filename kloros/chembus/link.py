@@ -10,6 +10,8 @@ from contextlib import suppress
 
 import zmq
 
+from kloros.chembus.curve import secure_client
+from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.sockets import SocketLimits, tune
 from kloros.clock import Clock
 
@@ -23,7 +25,7 @@ class PublisherLink:
     """One XPUB socket, connected to the proxy."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, limits: SocketLimits, clock: Clock
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoints: Endpoints, limits: SocketLimits, clock: Clock
     ) -> None:
         self.up = False
         self.outages = 0
@@ -32,7 +34,8 @@ class PublisherLink:
         self._drained_us = 0
         tune(self.socket, limits)
         self.socket.set(zmq.IMMEDIATE, 1)  # the link ends with the connection, so that its end is noticed
-        self.socket.connect(endpoint)
+        secure_client(self.socket, endpoints.keys)
+        self.socket.connect(endpoints.publish)
 
     def send(self, topic: bytes, body: bytes) -> bool:
         """Send two frames; False when the link is down. Never waits."""

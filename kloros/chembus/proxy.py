@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import zmq
 
+from kloros.chembus.curve import Doorkeeper, secure_server
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.sockets import SocketLimits, tune
 from kloros.errors import BusError, EndpointRefused
@@ -48,7 +49,7 @@ class Forwarder:
         """Binds and starts.
 
         Args:
-            pairs: Where to listen; a pair per kind of client.
+            pairs: Where to listen; a pair per kind of client. One with keys lets in only the clients they name.
             limits: Bounds of all four queues.
             listening: Descriptors that already listen for an endpoint, as systemd hands them over.
 
@@ -66,6 +67,7 @@ class Forwarder:
         self._asking = threading.Lock()
         self._bound: list[str] = []
         self._files: list[Path] = []
+        self._doorkeeper: Doorkeeper | None = None
         self._failure: Exception | None = None
         try:
             self._bind(pairs, limits or SocketLimits(linger_ms=0), listening or {})
@@ -136,7 +138,12 @@ class Forwarder:
             tune(side, limits)
         self._inner.bind("inproc://control")
         self._control.connect("inproc://control")
+        known = frozenset(key for pair in pairs if pair.keys for key in pair.keys.clients)
+        if any(pair.keys for pair in pairs):
+            self._doorkeeper = Doorkeeper(self._context, known)
         for pair in pairs:
+            secure_server(self._frontend, pair.keys)
+            secure_server(self._backend, pair.keys)
             for side, endpoint in ((self._frontend, pair.publish), (self._backend, pair.subscribe)):
                 self._bound.append(_bind(side, endpoint, listening.get(endpoint)))
                 if endpoint.startswith("ipc://") and endpoint not in listening:
@@ -155,6 +162,8 @@ class Forwarder:
             path.unlink(missing_ok=True)
         for each in (self._control, self._inner, self._frontend, self._backend):
             each.close(0)
+        if self._doorkeeper:
+            self._doorkeeper.close()
         self._context.term()
 
 

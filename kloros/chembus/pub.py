@@ -54,7 +54,7 @@ class ChemPub:
         self._lock = threading.Lock()
         self._waited = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._link = PublisherLink(self._context, endpoints.publish, limits or SocketLimits(), clock)
+        self._link = PublisherLink(self._context, endpoints, limits or SocketLimits(), clock)
         self._emitter = Emitter(
             self._link.send,
             name=zooid_name or "chem_pub",

@@ -10,6 +10,7 @@ from typing import Any
 import zmq
 
 from kloros.chembus.bus import BusCounters, Loss, Refusal
+from kloros.chembus.curve import secure_client
 from kloros.chembus.declaration import Vocabulary
 from kloros.chembus.emitter import Emitter
 from kloros.chembus.endpoints import Endpoints
@@ -54,7 +55,7 @@ class ZmqBus:
         self._context = context or zmq.Context()
         self._closed = False
         self.counters = BusCounters()
-        self._link = PublisherLink(self._context, endpoints.publish, limits, self._clock)
+        self._link = PublisherLink(self._context, endpoints, limits, self._clock)
         self._emitter = Emitter(
             self._link.send,
             name=name,
@@ -70,6 +71,7 @@ class ZmqBus:
         self._sub = self._context.socket(zmq.SUB)
         tune(self._sub, limits)
         self._sub.subscribe(HEARTBEAT)  # a HEARTBEAT says what was sent: lost tails are found with it
+        secure_client(self._sub, endpoints.keys)
         self._sub.connect(endpoints.subscribe)
         self._ready: deque[tuple[Message, bytes]] = deque()
         self._join_topic: bytes | None = None
