@@ -111,7 +111,7 @@ class Emitter:
     def farewell(self) -> None:
         """A last HEARTBEAT that says what was sent, so that a lost tail is noticed."""
         sent = self.sent_seqs()
-        if not sent:
+        if not sent or not self._vocabulary.knows("HEARTBEAT"):
             return
         facts = HeartbeatFacts(
             zooid=self._name,

@@ -66,6 +66,7 @@ class Receiver:
         self._open_facts = open_facts
         self._tracker = seqs.SeqTracker(seq_limit)
         self._subscriptions: dict[str, int | None] = {}  # topic -> monotonic us since when it is certain
+        self._prefixes: tuple[str, ...] = ()
         self._routes: dict[bytes, _Route] = {}
         self._losses: dict[tuple[Literal["gap", "drop"], str, str], Loss] = {}
         self.recent_refusals: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
@@ -81,12 +82,15 @@ class Receiver:
         self._routes.clear()
         news = topic not in self._subscriptions
         self._subscriptions.setdefault(topic, None)
+        self._note_prefixes()
         return news
 
     def unsubscribe(self, topic: str) -> bool:
         """Want it no longer; whether it was wanted."""
         self._routes.clear()
-        return self._subscriptions.pop(topic, 0) != 0
+        was_wanted = self._subscriptions.pop(topic, 0) != 0
+        self._note_prefixes()
+        return was_wanted
 
     def confirm(self) -> None:
         """Every subscription so far is known to work from now on."""
@@ -173,10 +177,11 @@ class Receiver:
         route = self._routes[topic] = _Route(name, signal, wanted)
         return route
 
+    def _note_prefixes(self) -> None:
+        self._prefixes = tuple(topic[:-1] for topic in self._subscriptions if topic.endswith("*"))
+
     def _heard(self, name: str) -> bool:
-        return name in self._subscriptions or any(
-            topic[-1:] == "*" and name.startswith(topic[:-1]) for topic in self._subscriptions
-        )
+        return name in self._subscriptions or name.startswith(self._prefixes)
 
     def _account(self, pub: str, signal: str, seq: int, missing: int) -> bool:
         """Deal with a sequence number that is not simply the next; True when the message is a duplicate."""
@@ -192,7 +197,8 @@ class Receiver:
 
     def _reconcile(self, pub: str, facts: Any) -> None:
         for signal, sent in facts.sent.items():
-            if signal == HEARTBEAT or not self._heard(signal):
+            # A scheduler's heartbeat names thousands of signals, nearly all of them complete: those must cost little.
+            if self._tracker.has_reached(pub, signal, sent) or signal == HEARTBEAT or not self._heard(signal):
                 continue
             missing = self._tracker.reconcile(pub, signal, sent, from_one=self._from_one(pub, signal))
             if missing:

@@ -167,3 +167,12 @@ def test_it_says_nothing(
     process.kill()
     assert process.stdout is not None
     assert process.stdout.read() == b""
+
+
+def test_maintenance_does_not_stop_it(proxy: Forwarder, open_bus: OpenBus, wait_for: WaitFor) -> None:
+    bus = open_bus("self", hears=("MAINTENANCE_SUSPEND", "TEST"))
+    bus.emit("MAINTENANCE_SUSPEND", {"reason": "test"})
+    bus.emit("TEST")
+    heard: list[str] = []
+    wait_for(lambda: (heard.extend(message.signal for message in bus.receive()), len(heard) == 2)[1])
+    assert heard == ["MAINTENANCE_SUSPEND", "TEST"]
