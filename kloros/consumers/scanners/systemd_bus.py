@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from jeepney import DBusAddress, MessageType, Properties, new_method_call
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney.bus import get_bus
+from jeepney.io.blocking import DBusConnection, prep_socket
 
 from kloros.consumers.scanners.base import CannotScan
 
@@ -44,7 +45,7 @@ class SystemdBus:
     """The questions the scanners have. Raises CannotScan when nobody answers."""
 
     def __init__(self) -> None:
-        self._connection: DBusConnection | None = None
+        self._connection: _Connection | None = None
 
     def units(self, states: list[str], patterns: list[str]) -> list[UnitRow]:
         """The loaded units in any of `states` (load, active or sub) that match any of `patterns`; empty means all."""
@@ -72,9 +73,7 @@ class SystemdBus:
 
     def _call(self, message: Any) -> tuple[Any, ...]:
         try:
-            if self._connection is None:
-                self._connection = open_dbus_connection("SYSTEM", auth_timeout=CALL_TIMEOUT_S)
-            reply = self._connection.send_and_get_reply(message, timeout=CALL_TIMEOUT_S)
+            reply = self._ask(message)
         except (OSError, EOFError, KeyError, ValueError) as error:
             self.close()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -85,6 +84,32 @@ class SystemdBus:
                 raise CannotScan(f"systemd does not answer over D-Bus ({name})")
             raise _Refused(str(reply.body))
         return tuple(reply.body)
+
+    def _ask(self, message: Any) -> Any:
+        """The reply; a connection that a restarted D-Bus has dropped since the last scan is made anew once."""
+        if self._connection is not None:
+            try:
+                return self._connection.send_and_get_reply(message)
+            except (ConnectionError, EOFError):
+                self.close()
+        self._connection = _connect()
+        return self._connection.send_and_get_reply(message)
+
+
+class _Connection(DBusConnection):  # type: ignore[misc]
+    """A connection whose every call is bounded; jeepney's own first one, Hello, is not."""
+
+    def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:
+        return super().send_and_get_reply(message, timeout=timeout or CALL_TIMEOUT_S)
+
+
+def _connect() -> _Connection:
+    sock = prep_socket(get_bus("SYSTEM"), timeout=CALL_TIMEOUT_S)
+    try:
+        return _Connection(sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class _Refused(Exception):
