@@ -47,10 +47,8 @@ class SeqTracker:
         return seq - 1 if from_one and not self.forgotten else 0
 
     def has_reached(self, pub: str, signal: str, seq: int) -> bool:
-        """Whether that number, or a later one, was already noted."""
-        key = (pub, signal)
-        last = self._young.get(key) or self._old.get(key)
-        return last is not None and last >= seq
+        """Whether that number, or a later one, was noted lately: then `reconcile` would have nothing to say or do."""
+        return self._young.get((pub, signal), 0) >= seq
 
     def reconcile(self, pub: str, signal: str, sent: int, *, from_one: bool) -> int:
         """The publisher says that `sent` was its last. Returns how many we now know to be missing at the tail."""

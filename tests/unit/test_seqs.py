@@ -45,6 +45,15 @@ def test_a_heartbeat_reveals_a_lost_tail_once() -> None:
     assert tracker.observe("p", "S", 11) == 0
 
 
+def test_what_was_reached_needs_no_reconciling() -> None:
+    tracker = SeqTracker()
+    assert not tracker.has_reached("p", "S", 1)
+    tracker.begin("p", "S", 7, from_one=False)
+    assert tracker.has_reached("p", "S", 7)
+    assert not tracker.has_reached("p", "S", 8)
+    assert not tracker.has_reached("p", "T", 1)
+
+
 def test_a_heartbeat_about_what_was_never_heard() -> None:
     assert SeqTracker().reconcile("p", "S", 10, from_one=True) == 10
     late = SeqTracker()
