@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,12 @@ class TestTheDefaultSchedule:
         for entry in entries:
             numbers = [beat.beat or 0 for beat in beats if beat.entry is entry]
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+    def test_a_day_costs_less_than_a_second_of_processor_time(self) -> None:
+        entries = load_schedule(DEFAULT).entries
+        before_s = time.process_time()
+        assert sum(1 for _ in simulate(entries, 1_700_000_000 * S, hours=24)) > 43_000
+        assert time.process_time() - before_s < 1.0
 
     def test_every_key_is_explained_in_the_file(self) -> None:
         text = DEFAULT.read_text(encoding="utf-8")
