@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,7 @@ def main(daemon_class: type[Daemon]) -> int:
         suite = load_or_default(place.config / SUITE_FILE, SuiteSettings)
         configure_logging("auto", suite.logs.level)
         with composed(daemon_class, place, suite) as daemon, signals_handled(daemon.loop, daemon.stop, daemon.reload):
+            daemon.loop.call_soon(_settle_memory)
             return daemon.run()
     except KlorosError as error:
         # Plain text too: logging may not be set up yet, and a person at a terminal reads this first.
@@ -91,6 +93,12 @@ def settings_file(place: Place, stem: str) -> Path:
 def open_bus(place: Place, name: str, niche: str, clock: Clock) -> Bus:
     """A connection to the bus of `place`."""
     return ZmqBus(Endpoints.for_runtime_dir(place.runtime), name=name, niche=niche, clock=clock)
+
+
+def _settle_memory() -> None:
+    """What exists once the daemon has started stays: let no garbage collection walk through it, beats would wait."""
+    gc.collect()
+    gc.freeze()
 
 
 def _serve_metrics(metrics: Metrics, suite: SuiteSettings, stem: str, daemon: Daemon) -> None:

@@ -7,6 +7,7 @@ consumers, who know beats by their due moment, run it once.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import ChangedFacts, ClockFacts, ControlFacts, TickFacts
@@ -82,7 +83,7 @@ class SchedulerDaemon(Daemon):
             self._answer(wish.op, False, refused.reason, wish, message.id)
             return
         if beat is not None:
-            self._emit(beat)
+            self._emit_all([beat])
         self._emit_due()
         self._remember()
         self._answer(wish.op, True, detail, wish, message.id)
@@ -130,22 +131,32 @@ class SchedulerDaemon(Daemon):
     def _emit_due(self) -> None:
         if self.killed:
             return
-        for beat in self.schedule.advance(self.clock.wall_us()):
-            self._emit(beat)
+        self._emit_all(self.schedule.advance(self.clock.wall_us()))
         self._remember_soon()
         self._arm()
 
-    def _emit(self, beat: Beat) -> None:
+    def _emit_all(self, beats: Sequence[Beat]) -> None:
+        """Beats that are due together all leave before anything is noted about the first of them."""
+        emitted = [self._emit(beat) for beat in beats]
+        for beat, (late_us, is_lost) in zip(beats, emitted, strict=True):
+            self._note(beat, late_us, is_lost)
+
+    def _emit(self, beat: Beat) -> tuple[int, bool]:
+        """How late the trigger left, and whether it was lost at once."""
         late_us = 0 if beat.due_us is None else self.clock.wall_us() - beat.due_us
         facts = trigger_facts(beat, self.zooid, self.epoch, late_us)
         message_id = self.bus.emit(beat.entry.signal, facts, ecosystem=beat.entry.ecosystem)
+        return late_us, message_id is None
+
+    def _note(self, beat: Beat, late_us: int, is_lost: bool) -> None:
         if beat.reason == "due":
             self.lateness.add(late_us / 1000)
             self._lateness_s.observe(max(0.0, us_to_seconds(late_us)))
         self._beats_total.labels(beat.reason).inc()
-        self._missed_total.inc(beat.missed)
+        if beat.missed:
+            self._missed_total.inc(beat.missed)
         self.last_beat = beat.entry.name if beat.beat is None else f"{beat.entry.name} {beat.beat}"
-        self._log(beat, late_us, is_lost=message_id is None)
+        self._log(beat, late_us, is_lost)
 
     def _log(self, beat: Beat, late_us: int, is_lost: bool) -> None:
         if not self._log_bucket.take(self.clock.monotonic_s()):
