@@ -184,7 +184,7 @@ class IntrospectionDaemon(Consumer):
 
     def make_scanners(self, settings: IntrospectionSettings) -> list[Scanner]:
         """The scanners to use from now on."""
-        scanners = list(built_in(settings))
+        scanners = list(built_in(settings, self._now()))
         return scanners + self._scanners_of_others(scanners) if settings.others else scanners
 
     def _start_scanners(self) -> None:

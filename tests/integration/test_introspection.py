@@ -252,7 +252,7 @@ class OnlyTheBus(IntrospectionDaemon):
     """Introspection that sees nothing of the machine."""
 
     def make_scanners(self, settings: IntrospectionSettings) -> list[Scanner]:
-        return [scanner for scanner in built_in(settings) if scanner.name == "bus_health"]
+        return [scanner for scanner in built_in(settings, self._now()) if scanner.name == "bus_health"]
 
 
 def test_settings_are_taken_on_reload_and_a_bad_file_changes_nothing(table: Table, tmp_path: Path) -> None:

@@ -38,30 +38,28 @@ class JournalSettings(ScannerSettings, frozen=True):
 
 
 class JournalScanner:
-    """One finding per source and template. It starts at the present, then goes on from where it was."""
+    """One finding per source and template. The first time it starts at `since`, then it goes on from where it was."""
 
     name = "journal"
 
-    def __init__(self, settings: JournalSettings, reader: JournalReader | None = None) -> None:
+    def __init__(self, settings: JournalSettings, since: Now, reader: JournalReader | None = None) -> None:
         self.timeout_s = settings.timeout_s
         self._settings = settings
         # journalctl is ended before the pool gives up on this scanner.
         self._reader = reader or JournalReader(settings.max_lines, settings.max_bytes, 0.8 * settings.timeout_s)
-        self._place: Place | None = None
+        self._place = Place(since.wall_us)
 
     def keepsake(self) -> str:
         return msgspec.json.encode(self._place).decode()
 
     def recall(self, keepsake: str) -> None:
         try:
-            self._place = msgspec.json.decode(keepsake, type=Place | None)
+            self._place = msgspec.json.decode(keepsake, type=Place)
         except msgspec.DecodeError:
-            self._place = None
+            return
 
     def scan(self, now: Now) -> list[Symptom]:
-        place = self._place or Place(now.wall_us)
-        self._place = place
-        batch = self._reader.read(place)
+        batch = self._reader.read(self._place)
         self._place = batch.place
         symptoms = [self._symptom(*group) for group in grouped(batch.entries)]
         lag_s = (now.wall_us - batch.place.after_us) / _US_PER_S

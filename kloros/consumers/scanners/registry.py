@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 
 from kloros.config import Settings
-from kloros.consumers.scanners.base import Scanner
+from kloros.consumers.scanners.base import Now, Scanner
 from kloros.consumers.scanners.bus_health import BusHealthScanner, BusHealthSettings
 from kloros.consumers.scanners.descriptors import DescriptorsScanner, DescriptorsSettings
 from kloros.consumers.scanners.disk import DiskScanner, DiskSettings
@@ -31,12 +31,12 @@ class IntrospectionSettings(Settings, frozen=True):
     bus_health: BusHealthSettings = BusHealthSettings()
 
 
-def built_in(settings: IntrospectionSettings) -> Iterator[Scanner]:
-    """The scanners that look at the machine, as far as they are enabled."""
+def built_in(settings: IntrospectionSettings, now: Now) -> Iterator[Scanner]:
+    """The scanners that look at the machine, as far as they are enabled. What was before `now` is not news."""
     if settings.units.enabled:
         yield UnitsScanner(settings.units)
     if settings.journal.enabled:
-        yield JournalScanner(settings.journal)
+        yield JournalScanner(settings.journal, now)
     if settings.pressure.enabled:
         yield PressureScanner(settings.pressure)
     if settings.memory.enabled:

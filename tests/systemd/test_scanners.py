@@ -1,0 +1,104 @@
+"""What breaks in a real machine and what introspection makes of it: one gap per trouble, none for healthy units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.systemd.machine import wait_for
+from tests.systemd.suite import Suite
+
+WAYS_TO_BREAK = {
+    "no-program": ("ExecStart=/opt/no/such/program", "203/EXEC"),
+    "no-user": ("User=nobody-knows-him\nExecStart=/bin/true", "217/USER"),
+    "bad-exit": ("Type=oneshot\nExecStart=/bin/sh -c 'exit 3'", "status 3"),
+    "killed": ("ExecStart=/bin/sh -c 'kill -KILL $$$$'", "signal 9"),
+    "crash-loop": ("ExecStart=/bin/false\nRestart=always\nRestartSec=50ms", "started too often"),
+}
+HEALTHY = {
+    "long-oneshot": "Type=oneshot\nExecStart=/bin/sleep 600",
+    "ends-well": "ExecStart=/bin/sleep 0.2\nRestart=always\nRestartSec=1s",
+    "done": "Type=oneshot\nExecStart=/bin/true",
+}
+RUNS = "ExecStart=/bin/sleep infinity"
+
+
+def lay_down(suite: Suite, units: dict[str, str]) -> None:
+    for name, service in units.items():
+        suite.machine.write_file(f"/etc/systemd/system/try-{name}.service", f"[Service]\n{service}\n")
+    suite.machine.systemctl("daemon-reload")
+
+
+def names(messages: list[dict[str, Any]], signal: str, gap_type: str) -> list[str]:
+    told = [message["facts"] for message in messages if message["signal"] == signal]
+    return sorted(facts["gap_name"] for facts in told if facts["gap_type"] == gap_type and "try" in facts["gap_name"])
+
+
+def test_each_broken_unit_is_one_gap_that_says_why_and_healthy_ones_are_none(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
+    suite.start()
+    broken = [f"try-{name}.service" for name in WAYS_TO_BREAK]
+    with suite.listening("CAPABILITY_GAP", "CAPABILITY_RESTORED") as heard:
+        lay_down(suite, {name: service for name, (service, _) in WAYS_TO_BREAK.items()} | HEALTHY)
+        suite.machine.systemctl("start", "--no-block", *broken, *(f"try-{name}.service" for name in HEALTHY))
+        wait_for(lambda: names(heard(), "CAPABILITY_GAP", "unit_unhealthy") == sorted(broken), 20, "a gap for each")
+        why = {message["facts"]["gap_name"]: message["facts"]["detail"] for message in heard()}
+        assert [name for name, (_, said) in WAYS_TO_BREAK.items() if said not in why[f"try-{name}.service"]] == []
+
+        lay_down(suite, dict.fromkeys(WAYS_TO_BREAK, RUNS))
+        suite.machine.systemctl("reset-failed")
+        suite.machine.systemctl("start", *broken)
+        wait_for(lambda: names(heard(), "CAPABILITY_RESTORED", "unit_unhealthy") == sorted(broken), 20, "all restored")
+        suite.wait_for_cycles(4, since=suite.machine.journal_mark())
+        assert names(heard(), "CAPABILITY_GAP", "unit_unhealthy") == sorted(broken)
+
+
+def test_a_service_that_crashes_for_ever_is_found_flapping(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
+    suite.start()
+    with suite.listening("CAPABILITY_GAP") as heard:
+        flapping = "ExecStart=/bin/sh -c 'sleep 0.3; exit 1'\nRestart=on-failure\nRestartSec=500ms"
+        lay_down(suite, {"flapper": f"{flapping}\n[Unit]\nStartLimitIntervalSec=0"})
+        suite.machine.systemctl("start", "try-flapper")
+        wait_for(lambda: names(heard(), "CAPABILITY_GAP", "unit_unhealthy"), 20, "the gap")
+        (told,) = [message["facts"] for message in heard() if "flapper" in message["facts"]["gap_name"]]
+        assert "was restarted" in told["detail"]
+
+
+def test_an_error_flood_is_one_gap_and_a_rotated_journal_loses_nothing_new(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
+    suite.start()
+    machine = suite.machine
+    with suite.listening("CAPABILITY_GAP") as heard:
+        suite.wait_for_cycles(2)
+        flood = (
+            'for i in $(seq 300); do echo "<3>connection $i from 10.0.0.$i refused"; done | systemd-cat -t try-flood'
+        )
+        machine.run("sh", "-c", flood)
+        machine.run("sh", "-c", "printf '<3>bad \\377\\376 bytes\\n' | systemd-cat -t try-bytes")
+        wait_for(lambda: len(names(heard(), "CAPABILITY_GAP", "journal_errors")) >= 2, 20, "both")
+        machine.run("journalctl", "--rotate")
+        machine.run("journalctl", "--vacuum-time=1s")
+        machine.run("logger", "-p", "user.err", "-t", "try-later", "after the rotation")
+        wait_for(lambda: len(names(heard(), "CAPABILITY_GAP", "journal_errors")) >= 3, 20, "the new one")
+        assert sorted(set(names(heard(), "CAPABILITY_GAP", "journal_errors"))) == [
+            "try-bytes: bad \ufffd\ufffd bytes",
+            "try-flood: connection <n> from <ip> refused",
+            "try-later: after the rotation",
+        ]
+
+
+def test_without_d_bus_the_lack_is_told_once_the_rest_goes_on_and_it_heals(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
+    suite.start()
+    machine = suite.machine
+    with suite.listening("CAPABILITY_GAP", "CAPABILITY_RESTORED") as heard:
+        machine.systemctl("stop", "dbus.socket", "dbus.service")
+        machine.run("logger", "-p", "user.err", "-t", "try-meanwhile", "still watched")
+        wait_for(lambda: names(heard(), "CAPABILITY_GAP", "journal_errors"), 20, "the error")
+        suite.wait_for_cycles(4, since=machine.journal_mark())
+        blind = [message for message in heard() if message["facts"]["gap_type"] == "scanner_blind"]
+        assert [message["facts"]["gap_name"] for message in blind] == ["units"]
+        machine.systemctl("start", "dbus.socket", "dbus.service")
+        wait_for(
+            lambda: [message for message in heard() if message["signal"] == "CAPABILITY_RESTORED"], 20, "sight again"
+        )
