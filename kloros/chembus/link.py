@@ -24,6 +24,8 @@ _POLL_STEP_MS = 20  # libzmq finishes taking down a link over several rounds of 
 class PublisherLink:
     """One XPUB socket, connected to the proxy."""
 
+    _send = staticmethod(zmq.backend.Socket.send)  # the friendlier zmq.Socket.send over it takes three times as long
+
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], endpoints: Endpoints, limits: SocketLimits, clock: Clock
     ) -> None:
@@ -45,8 +47,8 @@ class PublisherLink:
             self.drain()
             if not self.up:
                 return False
-        self.socket.send(topic, zmq.SNDMORE)
-        self.socket.send(body)
+        self._send(self.socket, topic, zmq.SNDMORE)
+        self._send(self.socket, body)
         return True
 
     def drain(self) -> None:
