@@ -45,9 +45,17 @@ class History:
         self.silence_since_us = real_us
         self.excused_us = 0
 
-    def ran_at(self, interval_us: int) -> None:
-        self.shortest_us = min(self.shortest_us, interval_us)
-        self.longest_us = max(self.longest_us, interval_us)
+    def ran_at(self, *intervals_us: int) -> None:
+        self.shortest_us = min(self.shortest_us, *intervals_us)
+        self.longest_us = max(self.longest_us, *intervals_us)
+
+
+def intervals_until_now(entry: Entry, state: EntryState) -> set[int]:
+    """The intervals an entry has, and those it comes to as what was set for a while runs out."""
+    bases = {state.override_us or entry.interval_us} | ({entry.interval_us} if state.override_until_us else set())
+    paces = {state.pace} | ({1.0} if state.pace_until_us else set())
+    paced = {min(max(round(base / pace), 2), 80) for base in bases for pace in paces if pace != 1.0}
+    return {state.timeline.interval_us} | paced | (bases if 1.0 in paces else set())
 
 
 class World(RuleBasedStateMachine):
@@ -203,8 +211,7 @@ class World(RuleBasedStateMachine):
         for name, history in self.histories.items():
             history.dues = set(dues.get(name, ()))
             history.last_due_us = None
-            history.ran_at(2)  # whatever it was doing then, it comes from there
-            history.ran_at(80)
+            history.ran_at(2, 80)  # whatever it was doing then, it comes from there
             history.counted = remembered[name].missed - remembered[name].unreported if name in remembered else 0
         self.wake()
 
@@ -223,6 +230,8 @@ class World(RuleBasedStateMachine):
     # What must hold
 
     def wake(self) -> None:
+        for view in self.schedule.views():
+            self.histories[view.entry.name].ran_at(*intervals_until_now(view.entry, view.state))
         beats = self.schedule.advance(self.wall_us)
         assert not (beats and self.schedule.suspended), "maintenance means no beats"
         for view in self.schedule.views():
