@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -102,7 +103,6 @@ class Machine:
         console = (self.files.directory / "console.log").open("wb")
         with console:
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
-        self._leader = wait_for(self._find_leader, 10, "systemd-nspawn's first process")
         wait_for(self._is_up, 30, "the machine to boot")
 
     def _find_leader(self) -> int:
@@ -113,6 +113,9 @@ class Machine:
         return int(found.stdout.split()[0]) if found.stdout.strip() else 0
 
     def _is_up(self) -> bool:
+        self._leader = self._find_leader()  # anew each time: nspawn's first child is only the midwife
+        if not self._leader:
+            return False
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
 
     def start(self, *command: str, **popen: Any) -> subprocess.Popen[str]:
@@ -148,18 +151,19 @@ class Machine:
     def is_ready(self, unit: str) -> bool:
         return self.show(unit, "ActiveState") == "active"
 
-    def journal(self, unit: str | None = None, since: str | None = None, **fields: str) -> list[dict[str, Any]]:
-        """Journal entries, oldest first. fields: exact matches, such as KLOROS_SIGNAL="Q_SCHEDULE_TICK"."""
+    def journal(self, unit: str | None = None, since: int = 0, **fields: str) -> list[dict[str, Any]]:
+        """Journal entries, oldest first. since: a `journal_mark`. fields: matches, such as KLOROS_EVENT="beat"."""
         command = ["journalctl", "--output=json", "--all", "--no-pager"]
         command += ["--unit", unit] if unit else []
-        command += ["--after-cursor", since] if since else []
         command += [f"{name}={value}" for name, value in fields.items()]
-        return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
+        entries = [json.loads(line) for line in self.run(*command).stdout.splitlines()]
+        # Not journalctl's --after-cursor: together with a match it misses entries (seen with systemd 252).
+        return [entry for entry in entries if _sequence_number(entry["__CURSOR"]) > since]
 
-    def journal_cursor(self) -> str:
-        """A mark to give to `journal(since=...)`."""
+    def journal_mark(self) -> int:
+        """A mark to give to `journal(since=...)`: where the journal ends now."""
         self.run("journalctl", "--sync")
-        return self.run("journalctl", "--lines=0", "--show-cursor").stdout.split("-- cursor: ")[1].strip()
+        return _sequence_number(self.run("journalctl", "--lines=0", "--show-cursor").stdout.split("cursor: ")[1])
 
     def write_file(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside, making its directories."""
@@ -185,6 +189,10 @@ class Machine:
         """End every process and leave no mount and no file behind."""
         self.stop()
         remove_files(self.files.directory)
+
+
+def _sequence_number(cursor: str) -> int:
+    return int(re.search(r"i=([0-9a-f]+)", cursor)[1], 16)  # type: ignore[index]
 
 
 def remove_files(directory: Path) -> None:

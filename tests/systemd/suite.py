@@ -74,22 +74,22 @@ class Suite:
         """Start units (all of them by default); returns when systemd was told READY by each."""
         self.machine.systemctl("start", *(units or ("kloros.target",)))
 
-    def triggers(self, since: str | None = None) -> list[Beat]:
+    def triggers(self, since: int = 0) -> list[Beat]:
         """What the scheduler's journal says it emitted for introspection."""
         return self._beats(SCHEDULER, since, KLOROS_SIGNAL="Q_TRIGGER_INTROSPECTION")
 
-    def cycles(self, since: str | None = None, unit: str = INTROSPECTION) -> list[Beat]:
+    def cycles(self, since: int = 0, unit: str = INTROSPECTION) -> list[Beat]:
         """The consumer's canonical lines, one for each cycle that ended."""
         return self._beats(unit, since, KLOROS_EVENT="cycle")
 
-    def events(self, unit: str, event: str, since: str | None = None) -> list[dict[str, Any]]:
+    def events(self, unit: str, event: str, since: int = 0) -> list[dict[str, Any]]:
         return self.machine.journal(unit, since, KLOROS_EVENT=event)
 
     def wait_for_cycles(
         self,
         count: int,
         *,
-        since: str | None = None,
+        since: int = 0,
         unit: str = INTROSPECTION,
         source: str | None = None,
         limit_s: float = 20,
@@ -143,7 +143,7 @@ class Suite:
                 listener.kill()
                 listener.wait()
 
-    def _beats(self, unit: str, since: str | None, **fields: str) -> list[Beat]:
+    def _beats(self, unit: str, since: int, **fields: str) -> list[Beat]:
         return [_beat(entry) for entry in self.machine.journal(unit, since, **fields)]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+from typing import Any
 
 import pytest
 
 from tests.systemd.machine import Machine, wait_for
-from tests.systemd.suite import SCHEDULE_FILE, SCHEDULER, Beat, Suite
+from tests.systemd.suite import SCHEDULE_FILE, SCHEDULER, Suite
 
 BAD = {
     "a wrong key": ("interval_s = 2.0", "intervall_s = 2.0", "intervall_s"),
@@ -18,7 +18,7 @@ BAD = {
 }
 
 
-def messages(machine: Machine, since: str | None = None) -> str:
+def messages(machine: Machine, since: int = 0) -> str:
     return "\n".join(str(entry["MESSAGE"]) for entry in machine.journal(SCHEDULER, since))
 
 
@@ -43,9 +43,8 @@ def test_a_bad_config_fails_once_with_a_clear_message(suite: Suite, fault: str) 
     assert "expected" in line
 
 
-def intervals_s(triggers: list[Beat]) -> set[float]:
-    due = [trigger.due_ts for trigger in triggers if trigger.due_ts is not None]
-    return {round(after - before, 3) for before, after in itertools.pairwise(due)}
+def interval_s(trigger: dict[str, Any]) -> float:
+    return float(trigger["facts"]["interval_s"])
 
 
 def test_reload_takes_a_good_file(suite: Suite) -> None:
@@ -53,10 +52,10 @@ def test_reload_takes_a_good_file(suite: Suite) -> None:
     suite.start("kloros-scheduler")
     wait_for(suite.triggers, 10)
     pid = suite.machine.show(SCHEDULER, "MainPID")
-    suite.schedule(introspection_scan=0.5)
-    mark = suite.machine.journal_cursor()
-    suite.machine.systemctl("reload", "kloros-scheduler")
-    wait_for(lambda: 0.5 in intervals_s(suite.triggers(since=mark)), 10, "the new interval")
+    with suite.listening("Q_TRIGGER_INTROSPECTION") as heard:
+        suite.schedule(introspection_scan=0.5)
+        suite.machine.systemctl("reload", "kloros-scheduler")
+        wait_for(lambda: heard() and interval_s(heard()[-1]) == 0.5, 10, "the new interval")
     assert suite.machine.show(SCHEDULER, "MainPID") == pid
 
 
@@ -66,9 +65,13 @@ def test_reload_refuses_a_bad_file_and_keeps_the_old_schedule(suite: Suite) -> N
     wait_for(suite.triggers, 10)
     pid = suite.machine.show(SCHEDULER, "MainPID")
     spoil(suite, "interval_s = 0.5", "intervall_s = 0.5")
-    mark = suite.machine.journal_cursor()
-    suite.machine.run("systemctl", "reload", "kloros-scheduler", check=False)
-    wait_for(lambda: "intervall_s" in messages(suite.machine, mark), 10, "the reason in the journal")
-    wait_for(lambda: suite.triggers(since=mark)[2:], 10, "the old schedule going on")
-    assert intervals_s(suite.triggers(since=mark)) == {0.5}
+    mark = suite.machine.journal_mark()
+    with suite.listening("Q_TRIGGER_INTROSPECTION", "Q_SCHEDULE_CHANGED") as heard:
+        suite.machine.run("systemctl", "reload", "kloros-scheduler", check=False)
+        wait_for(lambda: "intervall_s" in messages(suite.machine, mark), 10, "the reason in the journal")
+        wait_for(lambda: suite.triggers(since=mark)[2:], 10, "the old schedule going on")
+        changed = [message["facts"] for message in heard() if message["signal"] == "Q_SCHEDULE_CHANGED"]
+        assert {interval_s(message) for message in heard() if message["signal"] != "Q_SCHEDULE_CHANGED"} == {0.5}
+    assert [fact["ok"] for fact in changed] == [False]
+    assert "intervall_s" in changed[0]["detail"]
     assert suite.machine.show(SCHEDULER, "MainPID") == pid

@@ -27,7 +27,7 @@ def test_a_broken_unit_is_one_gap_and_once_mended_one_restoration(suite: Suite) 
         machine.systemctl("start", "backup-of-photos", check=False)
         assert machine.show("backup-of-photos", "ExecMainStatus") == "203"
         wait_for(lambda: about_the_unit(heard(), "CAPABILITY_GAP"), 10, "the gap")
-        mark = machine.journal_cursor()
+        mark = machine.journal_mark()
         suite.wait_for_cycles(4, since=mark)
         assert len(about_the_unit(heard(), "CAPABILITY_GAP")) == 1
 
@@ -35,7 +35,7 @@ def test_a_broken_unit_is_one_gap_and_once_mended_one_restoration(suite: Suite) 
         machine.systemctl("daemon-reload")
         machine.systemctl("start", "backup-of-photos")
         wait_for(lambda: about_the_unit(heard(), "CAPABILITY_RESTORED"), 10, "the restoration")
-        mark = machine.journal_cursor()
+        mark = machine.journal_mark()
         suite.wait_for_cycles(4, since=mark)
         assert len(about_the_unit(heard(), "CAPABILITY_RESTORED")) == 1
         assert len(about_the_unit(heard(), "CAPABILITY_GAP")) == 1
@@ -51,7 +51,7 @@ def test_a_finding_outlives_a_restart_of_introspection_without_being_told_again(
         wait_for(lambda: about_the_unit(heard(), "CAPABILITY_GAP"), 10, "the gap")
         machine.systemctl("kill", "--signal=KILL", "kloros-introspection")
         wait_for(lambda: machine.show("kloros-introspection", "NRestarts") == "1", 10, "the restart")
-        mark = machine.journal_cursor()
+        mark = machine.journal_mark()
         suite.wait_for_cycles(4, since=mark)
         assert len(about_the_unit(heard(), "CAPABILITY_GAP")) == 1
 

@@ -21,7 +21,7 @@ def test_a_killed_zooid_stops_working_and_its_process_lives_on(suite: Suite) -> 
     suite.wait_for_cycles(1)
     suite.emit("governance.kill", "governance", zooid="introspection_daemon", reason="a test", requester="operator")
     wait_for(lambda: suite.events(INTROSPECTION, "killed_by_governance"), 5, "the kill to be heard")
-    mark = suite.machine.journal_cursor()
+    mark = suite.machine.journal_mark()
     wait_for(lambda: suite.triggers(since=mark)[3:], 10, "more triggers")
     assert suite.cycles(since=mark) == []
     assert suite.machine.is_ready(INTROSPECTION)
@@ -33,17 +33,17 @@ def test_maintenance_stills_everything_and_nobody_falls_back(suite: Suite) -> No
     suite.schedule(introspection_scan=INTERVAL_S)
     suite.start()
     suite.wait_for_cycles(1)
+    suite.kloros("maintenance", "on", "--reason", "a test")
     with suite.listening("Q_SCHEDULE_TICK") as heard:
-        suite.kloros("maintenance", "on", "--reason", "a test")
         wait_for(lambda: [tick for tick in heard() if tick["facts"].get("maintenance")], 5, "a tick that says so")
-        mark = suite.machine.journal_cursor()
+        mark = suite.machine.journal_mark()
         ticks = len(heard())
         wait_for(lambda: len(heard()) >= ticks + 4, 10, "ticks going on")
         assert suite.cycles(since=mark) == []
         assert suite.triggers(since=mark) == []
         assert suite.events(INTROSPECTION, "fallback_engaged") == []
-        suite.kloros("maintenance", "off")
-        suite.wait_for_cycles(2, since=mark)
+    suite.kloros("maintenance", "off")
+    suite.wait_for_cycles(2, since=mark)
     assert ran_twice(suite.cycles()) == []
 
 
@@ -54,7 +54,7 @@ def test_a_killed_bus_comes_back_and_everyone_rejoins_without_a_restart(suite: S
     suite.machine.systemctl("kill", "--signal=KILL", "kloros-chem-proxy")
     wait_for(lambda: suite.machine.show(PROXY, "NRestarts") == "1", 10, "the restart of the bus")
     wait_for(lambda: suite.machine.is_ready(PROXY), 10)
-    mark = suite.machine.journal_cursor()
+    mark = suite.machine.journal_mark()
     suite.wait_for_cycles(2, since=mark, source="trigger")
     assert ran_twice(suite.cycles()) == []
     assert [suite.machine.show(unit, "NRestarts") for unit in (SCHEDULER, INTROSPECTION)] == ["0", "0"]

@@ -15,7 +15,7 @@ def test_a_killed_scheduler_comes_back_and_no_beat_runs_twice_or_is_lost(suite: 
     suite.start()
     suite.wait_for_cycles(2)
     first = suite.machine.show(SCHEDULER, "MainPID")
-    mark = suite.machine.journal_cursor()
+    mark = suite.machine.journal_mark()
     suite.machine.systemctl("kill", "--signal=KILL", "kloros-scheduler")
     wait_for(lambda: suite.machine.show(SCHEDULER, "NRestarts") == "1", 10, "the restart")
     suite.wait_for_cycles(3, since=mark)
@@ -39,7 +39,7 @@ def test_a_scheduler_gone_for_good_is_replaced_by_the_fallback_until_it_returns(
     suite.wait_for_cycles(2, source="fallback")
     assert "fallback" in suite.machine.show(INTROSPECTION, "StatusText")
 
-    back = suite.machine.journal_cursor()
+    back = suite.machine.journal_mark()
     suite.start("kloros-scheduler")
     wait_for(lambda: suite.events(INTROSPECTION, "fallback_released", since=back), 10, "the hand-over")
     suite.wait_for_cycles(2, since=back, source="trigger")
