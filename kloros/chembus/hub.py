@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections import Counter, deque
@@ -11,7 +10,6 @@ from contextlib import suppress
 from typing import Protocol
 
 from kloros.chembus.bus import BusCounters
-from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
 from kloros.chembus.inbox import Inbox
@@ -196,49 +194,3 @@ class Hub:
 
 def _hears(topic: str, message: Message) -> bool:
     return message.signal.startswith(topic[:-1]) if topic.endswith("*") else message.signal == topic
-
-
-class Hubs:
-    """The hubs of this process, one per proxy, each for as long as someone is served by it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._serving: dict[tuple[Endpoints, bool], tuple[Hub, list[Member]]] = {}
-
-    def attach(self, endpoints: Endpoints, open_facts: bool, member: Member, clock: Clock) -> BusCounters:
-        """Serve a subscription, by a new hub if need be; returns the figures of its bus."""
-        with self._lock:
-            key = (endpoints, open_facts)
-            if key not in self._serving:
-                bus = ZmqBus(endpoints, name=member.zooid_name, niche=member.niche, clock=clock, open_facts=open_facts)
-                self._serving[key] = (Hub(bus, clock, member), [])
-            hub, members = self._serving[key]
-            members.append(member)
-            hub.attach(member)
-            return hub.counters
-
-    def detach(self, member: Member) -> None:
-        """Serve it no longer; the last one takes the hub with it."""
-        idle: Hub | None = None
-        with self._lock:
-            for key, (hub, members) in list(self._serving.items()):
-                if member in members:
-                    members.remove(member)
-                    hub.detach(member)
-                    if not members:
-                        del self._serving[key]
-                        idle = hub
-        if idle:
-            idle.stop()
-
-    def stop_all(self) -> None:
-        """End every hub: the process is leaving."""
-        with self._lock:
-            hubs = [hub for hub, _ in self._serving.values()]
-            self._serving.clear()
-        for hub in hubs:
-            hub.stop()
-
-
-HUBS = Hubs()
-atexit.register(HUBS.stop_all)

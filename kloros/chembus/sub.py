@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from kloros.chembus.endpoints import Endpoints
-from kloros.chembus.hub import HUBS
+from kloros.chembus.hubs import HUBS
 from kloros.chembus.inbox import Inbox, OnJson
 from kloros.clock import Clock, SystemClock
 
