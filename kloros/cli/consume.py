@@ -20,7 +20,7 @@ SYSTEM_CONSUMERS_DIR = Path("/etc/kloros/consumers")
 def consume(
     target: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="For instance disk_report:DiskReport.")],
 ) -> int:
-    """Run your own Consumer as this process, until it is asked to stop.
+    """Run your own Consumer as this process.
 
     The module is looked for in the working directory, in $KLOROS_CONSUMERS_DIR, in /etc/kloros/consumers, and where
     Python always looks.

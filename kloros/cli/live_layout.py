@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.rule import Rule
@@ -70,10 +71,10 @@ def _title(scene: Scene) -> RenderableType:
         if tick.maintenance:
             parts.append(("  MAINTENANCE", "bold yellow"))
         if tick.lateness_p99_ms is not None:
-            parts.append(f"  triggers late by {duration(tick.lateness_p99_ms / 1e3)} (p99)")
-        if tick.clock is not None and tick.clock.synchronised is False:
-            parts.append(("  clock not synchronised", "yellow"))
+            parts.append(f"  late {duration(tick.lateness_p99_ms / 1e3)} (p99)")
     parts.append(("  q or Ctrl-C ends it", "dim"))
+    if tick is not None and tick.clock is not None and tick.clock.synchronised is False:
+        parts.append(("  clock not synchronised", "yellow"))
     return _one_line(Text.assemble(*parts))
 
 
@@ -82,11 +83,13 @@ def _rule(title: str) -> RenderableType:
 
 
 def _grid(columns: Sequence[str], rows: Iterable[Row]) -> Table:
+    """A table without lines, one line per row; where the terminal is narrow its last column gives way first."""
     grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        grid.add_column(column.removeprefix(">"), justify="right" if column[0] == ">" else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        grid.add_column(column.removeprefix(">"), justify=justify, no_wrap=column != columns[-1])
     for row in rows:
-        grid.add_row(*(Text(bare(cell), style_of(cell)) for cell in row))
+        grid.add_row(*(_one_line(Text(bare(cell), style_of(cell))) for cell in row))
     return grid
 
 

@@ -66,7 +66,7 @@ def _trigger(message: Message, facts: TriggerFacts) -> Line:
         notes.append(f"{duration(max(facts.late_s, 0.0))} late")
     if facts.missed:
         notes.append(f"{facts.missed} missed before it")
-    if facts.why:
+    if facts.why and facts.reason != "misfire":  # how late it is and what was missed say that already
         notes.append(facts.why)
     return Line(message.ts, f"{message.signal} emitted ({', '.join(notes)})", "bold")
 

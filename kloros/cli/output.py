@@ -94,8 +94,8 @@ def rich_table(columns: Sequence[str], rows: Iterable[Row], *, title: str | None
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
     grid = rich_table(columns, rows)
-    grid.columns[-1].no_wrap = False
-    grid.columns[-1].overflow = "fold"
+    for column in grid.columns[-2:]:  # the wordy ones: they fold where the terminal is narrow
+        column.no_wrap, column.overflow = False, "fold"
     console().print(grid)
 
 
@@ -103,7 +103,20 @@ def as_json(value: object) -> None:
     """`value`, anything msgspec encodes, as indented JSON."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(_spelled_out(value)), indent=2).decode())
+
+
+def _spelled_out(value: object) -> object:
+    """The value with every field in it, also those that the wire leaves out because they have their default."""
+    import msgspec
+
+    if isinstance(value, msgspec.Struct):
+        return {name: _spelled_out(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {name: _spelled_out(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled_out(inner) for inner in value]
+    return value
 
 
 def json_line(value: object) -> None:

@@ -16,6 +16,7 @@ TICK_TIMEOUT_S = 1.2
 STRANGERS_S = 0.05
 PROXY = "chem_proxy_daemon"
 SCHEDULER = "scheduler_daemon"
+BLIND = "blind:"
 _WELL = {"normal", "maintenance", "paused"}
 
 
@@ -122,7 +123,8 @@ def _complaints(reports: list[DaemonReport], tick: TickFacts | None) -> list[str
             complaints.append(f"{report.zooid} was stopped by governance.kill; it works again when it is restarted")
         elif report.mode not in _WELL:
             complaints.append(f"{report.zooid} is in mode {report.mode}")
-        if report.lacks:
+        # A source that introspection cannot watch is its finding, and no fault of the suite.
+        if report.lacks and not report.lacks.startswith(BLIND):
             complaints.append(f"{report.zooid}: {report.lacks}")
     is_there = any(report.zooid == SCHEDULER and report.answered for report in reports)
     if is_there and tick is None:

@@ -17,7 +17,9 @@ def run(
         bool, typer.Option("--plain", help="One line per signal instead of the live view, as when piped.")
     ] = False,
 ) -> int:
-    """Run the whole suite here, without root or systemd: bus, scheduler and consumers, and watch them at work.
+    """Run the whole suite here, and watch it.
+
+    Bus, scheduler and consumers in one process, without root or systemd.
 
     Ctrl-C (or q in the live view) ends it cleanly; a second Ctrl-C at once. State is kept for the next run.
     """

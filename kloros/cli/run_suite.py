@@ -92,7 +92,7 @@ def _watch(suite: Suite, place: Place, picture: Picture, end_s: float | None, is
     if stop:
         return
     with Client("*", place=place, name="kloros_run") as client:
-        suite.start_rest()
+        suite.start_rest(lambda: bool(stop))
         names = ", ".join(member.zooid for member in suite.members)
         if is_plain:
             say(f"KLoROS {kloros.__version__}: {names}; bus {place.runtime}, state {place.state}. Ctrl-C ends it.")

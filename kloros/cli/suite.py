@@ -17,8 +17,8 @@ from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 from kloros.place import Place
 from kloros.telemetry.logs import get_logger
 
-SUITE: tuple[type[Daemon], ...] = (ChemProxyDaemon, SchedulerDaemon, IntrospectionDaemon)
-"""In the order in which they start; they stop in reverse."""
+SUITE: tuple[type[Daemon], ...] = (ChemProxyDaemon, IntrospectionDaemon, SchedulerDaemon)
+"""In the order in which they start, who reacts before who fires; they stop in reverse."""
 
 # A daemon waits this long for its cycle when it stops, and a little for its sockets.
 STOP_TIMEOUT_S = 4.0
@@ -39,6 +39,11 @@ class Member:
         self._thread = threading.Thread(
             target=self._run, args=(daemon_class, place, settings), name=self.zooid, daemon=True
         )
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it hears the bus."""
+        return self.daemon is not None and self.daemon.bus.joined
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -97,10 +102,13 @@ class Suite:
             self.raise_failure()
             self._clock.sleep(_POLL_S)
 
-    def start_rest(self) -> None:
-        """Start everyone else."""
+    def start_rest(self, is_stopped: Callable[[], bool]) -> None:
+        """Start everyone else, each once the one before it is on the bus."""
         for member in self.members[1:]:
             member.start()
+            while not member.is_joined and not is_stopped():
+                self.raise_failure()
+                self._clock.sleep(_POLL_S)
 
     def raise_failure(self) -> None:
         """Raise what ended a daemon unasked, if anything did."""

@@ -1,0 +1,302 @@
+"""What is told of messages: lines, stories, the schedule, the roll call, the live view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from kloros.chembus.envelope import Message
+from kloros.chembus.facts import (
+    ChangedFacts,
+    CycleReportFacts,
+    Facts,
+    HeartbeatFacts,
+    SuspendFacts,
+    TickEntry,
+    TickFacts,
+    TriggerFacts,
+)
+from kloros.chembus.facts_work import GapFoundFacts, ObservationFacts
+from kloros.chembus.vocabulary import VOCABULARY
+from kloros.cli.fold import Fold
+from kloros.cli.live_layout import Scene, draw
+from kloros.cli.narrate import narrate
+from kloros.cli.output import bare
+from kloros.cli.picture import Picture
+from kloros.cli.roll_call import assess
+from kloros.cli.schedule import rows, summary
+from kloros.cli.ticks import TickBook
+from kloros.consumers.findings import Finding, Severity
+
+NOW_TS = 1_700_000_000.0
+
+
+def message(signal: str, facts: Facts, pub: str = "introspection_daemon@b.1.x") -> Message:
+    return Message(signal=signal, ecosystem="e", facts=facts, ts=NOW_TS, id="1", pub=pub, seq=1)
+
+
+def trigger(beat: int = 7, **more: Any) -> Message:
+    facts = TriggerFacts(schedule="introspection_scan", beat=beat, late_s=0.0004, epoch=1, **more)
+    return message("Q_TRIGGER_INTROSPECTION", facts, "scheduler_daemon@b.1.x")
+
+
+def report(beat: int | None = 7, **more: Any) -> Message:
+    told: dict[str, Any] = {"source": "trigger", "outcome": "ok", "duration_s": 0.034, "processed": 5} | more
+    facts = CycleReportFacts(
+        daemon="introspection_daemon", schedule="introspection_scan", beat=beat, started_ts=NOW_TS, **told
+    )
+    return message("Q_CYCLE_REPORT", facts)
+
+
+def gap(signal: str = "CAPABILITY_GAP") -> Message:
+    facts = GapFoundFacts(gap_id="1", gap_type="unit_failed", gap_name="x", severity="high", detail="x.service failed")
+    return message(signal, facts)
+
+
+def tick(**more: Any) -> Message:
+    entries = {
+        "introspection_scan": TickEntry(
+            signal="Q_TRIGGER_INTROSPECTION", interval_s=5, next_due_ts=NOW_TS + 2, last_beat=7, last_due_ts=NOW_TS - 3
+        ),
+        "curiosity_generation": TickEntry(
+            signal="Q_TRIGGER_CURIOSITY", interval_s=120, nominal_s=60, pace=0.5, next_due_ts=NOW_TS + 1,
+            override_until_ts=NOW_TS + 600, missed=3, why="base 60 s, at pace 0.5: 120 s",
+        ),
+        "shadow_evaluation": TickEntry(signal="Q_TRIGGER_SHADOW_EVAL", interval_s=60, paused=True),
+    }  # fmt: skip
+    return message("Q_SCHEDULE_TICK", TickFacts(tick=1, uptime_s=9.0, epoch=1, **({"entries": entries} | more)))
+
+
+def heart(zooid: str = "scheduler_daemon", mode: str = "normal", **more: Any) -> HeartbeatFacts:
+    return HeartbeatFacts(zooid=zooid, niche="n", uptime_s=3.0, processed_count=1, mode=mode, **more)
+
+
+# Lines
+
+
+def test_a_trigger_and_its_reaction_read_like_the_guide() -> None:
+    first, second = str(narrate(trigger())), str(narrate(report()))
+    assert first.endswith("] Q_TRIGGER_INTROSPECTION emitted (introspection_scan beat 7, 0.4 ms late)")
+    assert second.endswith("]   introspection_daemon reacted: ok in 34 ms, 5 processed")
+
+
+def test_a_trigger_by_hand_names_who_sent_it() -> None:
+    by_hand = message("Q_TRIGGER_INTROSPECTION", TriggerFacts(), "kloros_emit@b.1.x")
+    assert "by hand, from kloros_emit" in narrate(by_hand).text
+
+
+def test_a_late_trigger_says_once_what_was_missed() -> None:
+    text = narrate(
+        trigger(missed=3, reason="misfire", why="could not be emitted in time, 3 before it were missed")
+    ).text
+    assert text.count("missed") == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (report(outcome="failed", error="OSError: no"), "failed in 34 ms, 5 processed, OSError: no"),
+        (report(source="fallback"), "ran by its own clock: ok"),
+        (gap(), "introspection_daemon found: x.service failed [high]"),
+        (gap("CAPABILITY_RESTORED"), "says it is over: x.service failed"),
+        (tick(), "3 entries, next curiosity_generation in 1.0 s"),
+        (message("MAINTENANCE_SUSPEND", SuspendFacts(reason="kernel")), "everything rests (kernel)"),
+        (message("Q_SCHEDULE_CHANGED", ChangedFacts(op="pause", ok=False, schedule="x", detail="no such entry")),
+         "pause x refused (no such entry)"),
+        (message("HEARTBEAT", heart(mode="stopped")), "scheduler_daemon says goodbye"),
+        (message("OBSERVATION", ObservationFacts(ts=1, zooid="z", ok=True)), 'OBSERVATION {"ts":1'),
+    ],
+)  # fmt: skip
+def test_each_kind_of_message_has_its_sentence(told: Message, words: str) -> None:
+    assert words in narrate(told).text
+
+
+def test_every_signal_can_be_narrated_with_the_facts_it_may_be_emitted_with() -> None:
+    required = {"str": "x", "float": 1.0, "int": 1, "bool": True}
+    for signal in VOCABULARY:
+        if signal.facts is CycleReportFacts:
+            continue  # its literals have tests of their own above
+        import msgspec
+
+        values = {}
+        for field in msgspec.structs.fields(signal.facts):
+            if field.required:
+                name = str(field.type)
+                values[field.name] = next((value for word, value in required.items() if word in name), "x")
+        if signal.name == "Q_SCHEDULE_CONTROL":
+            values["op"] = "pause"
+        line = narrate(message(signal.name, msgspec.convert(values, signal.facts)))
+        assert line.text
+        assert "\n" not in line.text
+
+
+# Folding
+
+
+def test_ticks_and_unchanged_heartbeats_are_folded() -> None:
+    fold = Fold(5)
+    assert [fold.hides(tick()) for _ in range(6)] == [False, True, True, True, True, False]
+    hidden = [
+        fold.hides(message("HEARTBEAT", heart(mode=mode))) for mode in ("normal", "normal", "fallback", "fallback")
+    ]
+    assert hidden == [False, True, False, True]
+
+
+def test_who_asks_for_topics_gets_every_one() -> None:
+    fold = Fold(None)
+    assert not any(fold.hides(each) for each in (tick(), tick(), message("HEARTBEAT", heart())))
+
+
+# Stories
+
+
+def texts(picture: Picture, count: int = 99) -> list[str]:
+    return [line.text.split(":")[0].split(" (")[0] for line in picture.latest_lines(count)]
+
+
+def test_reactions_stand_under_their_own_trigger_even_when_others_came_between() -> None:
+    picture = Picture()
+    other = message("Q_TRIGGER_CURIOSITY", TriggerFacts(schedule="curiosity_generation", beat=1))
+    for each in (trigger(7), other, gap(), report(7)):
+        picture.add(each)
+    assert texts(picture) == [
+        "Q_TRIGGER_INTROSPECTION emitted",
+        "introspection_daemon found",
+        "introspection_daemon reacted",
+        "Q_TRIGGER_CURIOSITY emitted",
+    ]
+    assert (picture.triggers, picture.cycle_count, picture.findings_told) == (2, 1, 1)
+
+
+def test_a_reaction_without_its_trigger_stands_by_itself() -> None:
+    picture = Picture()
+    picture.add(report(9, source="fallback"))
+    assert texts(picture) == ["introspection_daemon ran by its own clock"]
+
+
+def test_only_whole_stories_are_shown_where_they_fit() -> None:
+    picture = Picture()
+    for beat in (1, 2):
+        picture.add(trigger(beat))
+        picture.add(report(beat))
+    assert len(picture.latest_lines(3)) == 2
+    assert texts(picture, 1) == ["introspection_daemon reacted"]
+
+
+def test_stories_are_bounded() -> None:
+    picture = Picture()
+    for beat in range(1000):
+        picture.add(trigger(beat))
+    assert len(picture.stories) == 200
+
+
+# The schedule
+
+
+def test_the_schedule_is_sorted_by_what_is_due_next_and_says_why() -> None:
+    shown = [[bare(cell) for cell in row] for row in rows(tick().facts, NOW_TS)]
+    assert [row[0] for row in shown] == ["curiosity_generation", "introspection_scan", "shadow_evaluation"]
+    assert shown[0][2:5] == ["2 min", "0.5", "1.0 s"]
+    assert shown[0][7] == "3"
+    assert shown[0][8].startswith("base 60 s, at pace 0.5: 120 s until ")
+    assert shown[2][4] == "paused"
+    assert "MAINTENANCE" in summary(tick(maintenance=True).facts)
+
+
+def test_a_long_schedule_is_put_together_from_its_pages() -> None:
+    book = TickBook()
+    entry = TickEntry(signal="Q_TRIGGER_X", interval_s=1)
+    book.add(TickFacts(tick=1, uptime_s=1, page=0, pages=2, epoch=5, entries={"a": entry}))
+    assert not book.is_whole
+    book.add(TickFacts(tick=1, uptime_s=1, page=1, pages=2, epoch=5, entries={"b": entry}))
+    assert book.is_whole
+    assert book.whole
+    assert set(book.whole.entries) == {"a", "b"}
+    book.add(TickFacts(tick=1, uptime_s=0, page=0, pages=1, epoch=6, entries={"c": entry}))
+    assert set(book.whole.entries) == {"c"}
+
+
+# The roll call
+
+
+def everyone(**modes: str) -> list[HeartbeatFacts]:
+    names = ("chem_proxy_daemon", "scheduler_daemon", "introspection_daemon")
+    return [heart(name, modes.get(name, "normal")) for name in names]
+
+
+def test_when_all_answer_there_is_nothing_to_complain_about() -> None:
+    assert assess(everyone(), tick().facts).complaints == []
+
+
+def test_silence_fallback_and_governance_are_complaints() -> None:
+    silent = assess(everyone()[:2], tick().facts)
+    assert [daemon.zooid for daemon in silent.daemons if not daemon.answered] == ["introspection_daemon"]
+    assert "systemctl status kloros-introspection" in silent.complaints[0]
+    for mode in ("fallback", "killed", "confused"):
+        assert assess(everyone(introspection_daemon=mode), tick().facts).complaints
+    for mode in ("maintenance", "paused"):
+        assert not assess(everyone(introspection_daemon=mode), tick().facts).complaints
+
+
+def test_a_scheduler_that_answers_but_does_not_tick_is_a_complaint() -> None:
+    assert "did not tick" in assess(everyone(), None).complaints[0]
+
+
+def test_what_a_daemon_lacks_is_a_complaint_and_what_it_cannot_watch_is_not() -> None:
+    full, blind = everyone(), everyone()
+    full[1].detail, blind[2].detail = "state.db cannot be written", "blind: journal"
+    assert assess(full, tick().facts).complaints == ["scheduler_daemon: state.db cannot be written"]
+    assert assess(blind, tick().facts).complaints == []
+
+
+def test_the_bus_figures_come_from_who_hears_everything() -> None:
+    hearts = everyone()
+    hearts[0].counters = {"forwarded": 9, "refused_not_json": 2}
+    hearts[2].counters = {"gap": 3, "refused_not_json": 1}
+    found = assess(hearts, tick().facts)
+    assert (found.forwarded, found.refused, found.gaps) == (9, {"not_json": 2}, 3)
+
+
+# The live view
+
+
+def scene(findings: int = 2) -> Scene:
+    picture = Picture()
+    for each in (message("HEARTBEAT", heart()), tick(), trigger(), gap(), report()):
+        picture.add(each)
+    found = [
+        Finding(
+            gap_id=str(n), gap_type="unit_failed", gap_name=f"u{n}", scanner="units", severity=Severity.HIGH,
+            summary=f"unit number {n} failed", evidence={}, first_seen_us=0, last_seen_us=0, clear_after_s=8,
+            occurrences=1,
+        )
+        for n in range(findings)
+    ]  # fmt: skip
+    zooids = ["chem_proxy_daemon", "introspection_daemon", "scheduler_daemon"]
+    return Scene(picture, zooids, found, ["units", "journal"], NOW_TS)
+
+
+def screen(drawn: Scene, width: int, height: int) -> list[str]:
+    terminal = Console(width=width, height=height, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with terminal.file:
+        terminal.print(draw(drawn, width, height))
+        return terminal.export_text().rstrip("\n").split("\n")
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (120, 40), (170, 40), (250, 70), (80, 20)])
+@pytest.mark.parametrize("findings", [0, 2, 50])
+def test_the_view_fits_its_terminal_and_shows_what_matters(width: int, height: int, findings: int) -> None:
+    lines = screen(scene(findings), width, height)
+    assert len(lines) <= height
+    assert all(len(line) <= width for line in lines)
+    shown = "\n".join(lines)
+    for words in ("KLoROS", "curiosity_generation", "introspection_daemon", "Q_TRIGGER_INTROSPECTION"):
+        assert words in shown
+    assert ("all quiet" if findings == 0 else "unit number 0 failed") in shown
+
+
+def test_the_view_can_be_drawn_before_anything_was_heard() -> None:
+    empty = Scene(Picture(), ["scheduler_daemon"], [], ["units"], NOW_TS)
+    assert any("waiting for the scheduler" in line for line in screen(empty, 100, 30))
