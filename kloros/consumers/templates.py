@@ -6,10 +6,10 @@ import re
 
 MAX_TEMPLATE_CHARS = 160
 # More of a line than this is never looked at: folding must stay cheap whatever a program logs.
-_MAX_INPUT_CHARS = 2_000
+_MAX_INPUT_CHARS = 600
 
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _MARKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),
     (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"), "<uuid>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b(?:https?|ftp|tcp|udp|ipc|unix|file|wss?)://[^\s'\"<>),;]+"), "<url>"),
@@ -31,7 +31,7 @@ def fold(line: str) -> str:
     Folding a template gives the template.
     """
     first_line = next((part for part in line[:_MAX_INPUT_CHARS].splitlines() if part.strip()), "")
-    template = "".join(char if char.isprintable() or char in "\x1b\t" else " " for char in first_line)
+    template = "".join(char if char.isprintable() else " " for char in _COLOUR.sub("", first_line))
     for pattern, mark in _MARKS:
         template = pattern.sub(mark, template)
     return _clip(template.strip())
