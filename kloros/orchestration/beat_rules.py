@@ -13,13 +13,16 @@ def numbered_due_us(state: EntryState) -> int:
 
 
 def next_due_us(state: EntryState) -> int:
-    """When the entry is to be looked at next."""
+    """When the entry is to be looked at next.
+
+    While time repeats itself, what is left of it until the next numbered beat is divided evenly, into parts no shorter
+    than the present interval.
+    """
     due_us = numbered_due_us(state)
     if state.echo_us is None:
         return due_us
-    gap_us = _gap_us(state, due_us)
-    echo_due_us = state.echo_us + gap_us
-    return echo_due_us if echo_due_us + gap_us <= due_us else due_us
+    left_us = due_us - state.echo_us
+    return state.echo_us + left_us // max(1, left_us // _gap_us(state, due_us))
 
 
 def _gap_us(state: EntryState, due_us: int) -> int:
@@ -85,7 +88,7 @@ def _echo(entry: Entry, state: EntryState, now_us: int) -> list[Beat]:
     due_us = next_due_us(state)
     if state.echo_us is None or due_us > now_us:
         return []
-    late_us = (now_us - due_us) % _gap_us(state, numbered_due_us(state))
+    late_us = (now_us - due_us) % (due_us - state.echo_us)
     state.echo_us = now_us - late_us
     return [unnumbered(entry, state, "clock", late_us)]
 
