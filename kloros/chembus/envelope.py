@@ -31,6 +31,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message. `id`, `pub` and `seq` are None in those of old clients.
 
     `ts` is epoch seconds at emit. `pub` names one run of one publisher; `seq` counts from 1 per publisher and signal.
+    `offset` is the place of a durable signal in the journal; None before it is there.
     """
 
     signal: str
@@ -45,6 +46,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: Text | None = None
     pub: Text | None = None
     seq: Seq | None = None
+    offset: Annotated[int, Meta(ge=1)] | None = None
 
 
 class RefusalReason(StrEnum):
@@ -118,6 +120,8 @@ class Codec:
         """
         try:
             body = _encode(message)
+            if body.endswith(_NO_OFFSET):
+                body = body[: -len(_NO_OFFSET)] + b"}"
             if len(body) > MAX_MESSAGE_BYTES:
                 raise Oversize(signal=message.signal, size_bytes=len(body), limit_bytes=MAX_MESSAGE_BYTES)
             self.decode(body)
@@ -132,6 +136,7 @@ class Codec:
 
 
 _encode = msgspec.json.Encoder().encode
+_NO_OFFSET = b',"offset":null}'  # only the journal gives an offset: other messages do not speak of one
 
 
 @lru_cache(maxsize=256)

@@ -14,11 +14,13 @@ from kloros.chembus.bus import Bus
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
 from kloros.clock import Clock, seconds_to_us, us_to_seconds
+from kloros.daemon.batch import Batch
 from kloros.daemon.loop import Loop
 from kloros.daemon.maintenance import Maintenance
 from kloros.daemon.notify import Notify
 from kloros.daemon.suite_settings import SuiteSettings
 from kloros.place import Place
+from kloros.storage.database import Tables
 from kloros.storage.state_store import StateStore
 from kloros.telemetry.metrics import Metrics
 
@@ -46,11 +48,18 @@ class Kit:
 
 
 class Daemon:
-    """One process on the bus. Subclasses name themselves and fill the hooks; all hooks run in the loop's thread."""
+    """One process on the bus. Subclasses name themselves and fill the hooks; all hooks but `work` run in the loop's
+    thread.
+
+    `hears` are signals heard live (`on_signal`). `consumes` are durable signals, read from the journal in order, each
+    with its effect exactly once (`work`). `tables` are the daemon's own in its database, see storage.database.
+    """
 
     zooid: ClassVar[str]
     niche: ClassVar[str]
     hears: ClassVar[tuple[str, ...]] = ()
+    consumes: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[Tables] = {}
 
     def __init__(self, kit: Kit) -> None:
         self.clock, self.bus, self.store, self.log = kit.clock, kit.bus, kit.store, kit.log
@@ -90,6 +99,13 @@ class Daemon:
 
     def on_signal(self, message: Message) -> None:
         """A signal of `hears` arrived. Must be quick: the loop waits."""
+
+    def work(self, batch: Batch) -> None:
+        """Durable signals of `consumes` are to be worked off. Runs in the worker thread, as cycles do; may block.
+
+        Must be overridden where there is something to consume.
+        """
+        raise NotImplementedError
 
     def on_reload(self) -> None:
         """SIGHUP: read the settings again."""

@@ -66,7 +66,7 @@ def composed(
 
         since = datetime.fromtimestamp(us_to_seconds(clock.wall_us()), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         closing(InstanceLock(place.runtime / f"{stem}.lock", stem, since).close)
-        store = StateStore(place.state / stem / "state.db")
+        store = StateStore(place.state / stem / "state.db", daemon_class.tables)
         closing(store.close)
         if store.set_aside:
             log.error("state_set_aside", path=str(store.set_aside), reason="the file was corrupt; starting with none")

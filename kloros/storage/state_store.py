@@ -1,43 +1,79 @@
-"""What a daemon must remember across restarts: small typed documents in one SQLite file.
+"""What a daemon must remember across restarts, in one SQLite file: documents, cursors, and signals not yet sent.
 
-One file per daemon, one writer. A commit survives kill -9 of the process (WAL, the kernel has it); it is not forced to
-the platter, because everything kept here can be computed again after a power cut.
-A disk that cannot be written never stops the daemon: documents stay in memory, `lack` says what is missing, and the
-next write that works brings the file up to date.
+Documents are small and typed, and can be computed again: a disk that cannot be written never stops the daemon. They
+stay in memory, `lack` says what is missing, and the next write that works brings the file up to date. Work is
+different: what must be exact (`database`) raises StoreUnusable.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
 
+from kloros.errors import StoreUnusable
+from kloros.storage.database import Database, Tables
+
 DocumentT = TypeVar("DocumentT")
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID"
+_TABLES: Tables = MappingProxyType(
+    {
+        "daemon": (
+            """
+            CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+            CREATE TABLE outbox (
+                seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, signal TEXT NOT NULL, body BLOB NOT NULL
+            );
+            CREATE TABLE cursors (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+            CREATE TABLE dead_letters (
+                seq INTEGER PRIMARY KEY, ts_us INTEGER NOT NULL, journal_offset INTEGER, signal TEXT NOT NULL,
+                reason TEXT NOT NULL, body BLOB NOT NULL
+            )
+            """,
+        )
+    }
+)
 _UPSERT = "INSERT INTO documents VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
-_BUSY_TIMEOUT_S = 1.0
-_CORRUPT = ("malformed", "not a database", "disk image")
+_NO_TABLES: Tables = MappingProxyType({})
 
 
 class StateStore:
     """Typed documents by name, written through to `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tables: Tables = _NO_TABLES) -> None:
+        """`tables` are the daemon's own, in rooms other than "daemon".
+
+        Raises:
+            StoreUnusable: The file was written by a newer version of the suite.
+        """
         self.path = path
         self.lack: str | None = None
         self.set_aside: Path | None = None
+        self._tables = {**_TABLES, **tables}
         self._lock = threading.RLock()
         self._documents: dict[str, bytes] = {}
         self._unwritten: set[str] = set()
         self._batch_depth = 0
-        self._connection: sqlite3.Connection | None = None
+        self._database: Database | None = None
         self._open()
+
+    @property
+    def database(self) -> Database:
+        """The file itself.
+
+        Raises:
+            StoreUnusable: It cannot be opened at present.
+        """
+        with self._lock:
+            if self._database is None and not self._open():
+                raise StoreUnusable(path=self.path, reason=self.lack)
+            assert self._database is not None
+            return self._database
 
     def get(self, name: str, shape: type[DocumentT]) -> DocumentT | None:
         """The document, or None when there is none or it no longer fits `shape`."""
@@ -51,7 +87,10 @@ class StateStore:
             return None
 
     def put(self, name: str, document: object) -> None:
-        """Keep `document`; on disk at the end of the enclosing batch, or at once when there is none."""
+        """Keep `document`; on disk at the end of the enclosing batch, or at once when there is none.
+
+        Never waits: while another thread is in a transaction, the document is written a little later (`flush`).
+        """
         with self._lock:
             self._documents[name] = msgspec.json.encode(document)
             self._unwritten.add(name)
@@ -74,24 +113,34 @@ class StateStore:
             if not self._batch_depth:
                 self.flush()
 
+    @contextmanager
+    def exact(self, documents: Mapping[str, object]) -> Iterator[Database]:
+        """A transaction of the database that also keeps `documents` (as they are when the block ends).
+
+        It is on the platter when this returns. Documents are seen by `get` afterwards, and not at all when it fails.
+
+        Raises:
+            StoreUnusable: The disk refuses; nothing is kept.
+        """
+        database = self.database
+        with database.transaction(forced=True):
+            yield database
+            bodies = {name: msgspec.json.encode(document) for name, document in documents.items()}
+            database.execute_many(_UPSERT, bodies.items())
+        with self._lock:
+            self._documents.update(bodies)
+            self._unwritten -= bodies.keys()
+
     def flush(self) -> bool:
         """Write what is not yet on disk; returns whether everything is. Failure is kept in `lack`, never raised."""
         with self._lock:
             if not self._unwritten and self.lack is None:
                 return True
-            if self._connection is None and not self._open():
+            if self._database is None and not self._open():
                 return False
-            assert self._connection is not None
-            try:
-                with self._connection:
-                    rows = ((name, self._documents[name]) for name in self._unwritten if name in self._documents)
-                    self._connection.executemany(_UPSERT, rows)
-            except sqlite3.Error as error:
-                self._give_up(error)
-                return False
-            self._unwritten.clear()
-            self.lack = None
-            return True
+            assert self._database is not None
+            with self._database.claimed() as is_free:
+                return is_free and self._write(self._database)
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -99,52 +148,36 @@ class StateStore:
             self.flush()
             self._disconnect()
 
+    def _write(self, database: Database) -> bool:
+        names = [name for name in self._unwritten if name in self._documents]
+        try:
+            database.execute_many(_UPSERT, [(name, self._documents[name]) for name in names])
+        except StoreUnusable as error:
+            self._give_up(error)
+            return False
+        self._unwritten.clear()
+        self.lack = None
+        return True
+
     def _open(self) -> bool:
         try:
-            self._connect()
-        except sqlite3.DatabaseError as error:
-            if not any(word in str(error) for word in _CORRUPT):
-                self._give_up(error)
-                return False
-            return self._set_aside_and_start_anew()
-        except OSError as error:
+            database = Database(self.path, self._tables)
+            on_disk = dict(database.query("SELECT name, body FROM documents"))
+        except StoreUnusable as error:
+            if "newer" in str(error.reason):
+                raise
             self._give_up(error)
             return False
-        return True
-
-    def _connect(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(_SCHEMA)
-            on_disk = dict(connection.execute("SELECT name, body FROM documents"))
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
+        self._database = database
+        self.set_aside = database.set_aside or self.set_aside
         self._documents = on_disk | self._documents
-
-    def _set_aside_and_start_anew(self) -> bool:
-        aside = self.path.with_name(f"{self.path.name}.corrupt")
-        try:
-            self.path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            self._connect()
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-            return False
-        self.set_aside = aside
         return True
 
-    def _give_up(self, error: Exception) -> None:
-        self.lack = f"{self.path} cannot be written ({error}); state is kept in memory only"
+    def _give_up(self, error: StoreUnusable) -> None:
+        self.lack = f"{self.path} cannot be written ({error.reason}); state is kept in memory only"
         self._disconnect()
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None

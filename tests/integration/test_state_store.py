@@ -60,9 +60,8 @@ def test_a_place_that_cannot_be_written_is_a_named_lack_and_memory_goes_on(tmp_p
 def test_a_full_disk_is_a_named_lack_and_heals(tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state.db")
     store.put("small", Thing(1))
-    assert store._connection is not None
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    pages = store.database.query("PRAGMA page_count")[0][0]
+    store.database.execute(f"PRAGMA max_page_count = {pages}")
     store.put("big", "x" * 1_000_000)
     assert store.lack is not None
     assert "full" in store.lack

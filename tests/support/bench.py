@@ -74,7 +74,7 @@ def bench(
     clock = clock or VirtualClock()
     hub = MemoryHub()
     place = Place(folder / "config", folder / "state", folder / "run")
-    store = StateStore(place.state / "state.db")
+    store = StateStore(place.state / "state.db", daemon_class.tables)
     bus = MemoryBus(hub, name=daemon_class.zooid, clock=clock)
     kit = Kit(clock, bus, store, get_logger(), Metrics(), Notify({}), place, suite or SuiteSettings())
     daemon = daemon_class(kit)
