@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from structlog.typing import FilteringBoundLogger
 
 import kloros
-from kloros.chembus.bus import Bus
+from kloros.chembus.bus import Bus, Loss
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
 from kloros.clock import Clock, seconds_to_us, us_to_seconds
@@ -118,6 +118,9 @@ class Daemon:
 
     def on_tick(self, message: Message, tick: TickFacts) -> None:
         """The scheduler's tick arrived."""
+
+    def on_losses(self, losses: Sequence[Loss]) -> None:
+        """Messages were lost on the way to us, or from our own full queue. They are counted and announced anyway."""
 
     def on_housekeeping(self) -> None:
         """Once a second."""
@@ -295,7 +298,10 @@ class Daemon:
         self.notify.status(self.status())
 
     def _announce_losses(self) -> None:
-        for loss in self.bus.take_losses():
+        losses = self.bus.take_losses()
+        if losses:
+            self.on_losses(losses)
+        for loss in losses:
             if loss.signal in ABOUT_LOSSES:
                 continue
             if loss.kind == "gap":
