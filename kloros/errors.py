@@ -96,6 +96,13 @@ class RateLimited(BusError):
     """{signal} is emitted faster than its limit of {rate_per_s}/s"""
 
 
+class NotJournaled(BusError):
+    """The journal did not confirm {signal} (message {message_id}) within {timeout_s:g} s: {reason}.
+    It was not acknowledged; whether it is kept is not known."""
+
+    exit_code = 3
+
+
 class StoreUnusable(KlorosError):
     """The store {path} cannot be used: {reason}"""
 
@@ -106,3 +113,14 @@ class ScheduleRefused(KlorosError):
     """The schedule stays as it is: {schedule}: {reason}"""
 
     exit_code = 2
+
+
+class KeyUnusable(KlorosError):
+    """The key {path} cannot be used: {reason}"""
+
+    exit_code = 2
+
+
+class LedgerBroken(StoreUnusable):
+    """The ledger in {path} is not as it was left: {reason}. `kloros ledger verify` tells what is wrong; nothing is
+    written until it is whole, or moved away so that a new one can begin."""
