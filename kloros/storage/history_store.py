@@ -55,7 +55,7 @@ _WAL_LIMIT_BYTES = 8 << 20
 _INCREMENTAL = 2
 
 _INSERT = "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_REPEAT = "UPDATE messages SET repeats = repeats + ?, last_us = max(last_us, ?) WHERE number = ?"
+_REPEAT = "UPDATE messages SET repeats = repeats + ?, last_us = max(last_us, ?) WHERE number = ? AND ts_us = ?"
 _GAP = "INSERT INTO gaps (since_us, until_us, missing, kind, signal, zooid, pub) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MARK = (
     "INSERT INTO marks VALUES (?, ?, ?, ?) ON CONFLICT (pub, signal) "
@@ -125,7 +125,7 @@ class HistoryStore:
                 for number, row in enumerate(rows, last + 1):
                     row.number = number
                 database.execute_many(_INSERT, map(_values, rows))
-                database.execute_many(_REPEAT, ((each.count, each.last_us, each.row.number) for each in repeats))
+                database.execute_many(_REPEAT, map(_repeat_values, repeats))
                 database.execute_many(
                     _GAP,
                     ((g.since_us, g.until_us, g.missing, g.kind, g.signal, g.zooid, g.pub) for g in gaps),
@@ -209,6 +209,10 @@ _LATER_THAN_ALL_US = 1 << 62
 def _values(row: Row) -> tuple[object, ...]:
     last_us = max(row.last_us, row.ts_us)
     return (row.number, row.ts_us, last_us, row.repeats, row.signal, row.zooid, row.pub, row.incident_id, row.body)
+
+
+def _repeat_values(repeat: Repeat) -> tuple[object, ...]:
+    return repeat.count, repeat.last_us, repeat.row.number, repeat.row.ts_us
 
 
 def _delete_oldest(database: Database, enough_bytes: int, before_us: int | None = None) -> int:
