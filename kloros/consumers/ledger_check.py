@@ -1,7 +1,7 @@
 """Verifying a ledger: what was changed, removed, moved or slipped in, by the number of the row. Pure.
 
-What this cannot see is a whole ledger set back to an earlier state of its own: compare the head with one that was
-written down elsewhere (the ledger writer logs it at every flush).
+A whole ledger set back to an earlier state of its own is whole in itself: that shows only by an end that was noted
+elsewhere (the ledger writer logs it at every flush).
 """
 
 from __future__ import annotations
@@ -54,18 +54,21 @@ def verify(
     head: Signed | None,
     segments: Sequence[tuple[int, Signed]],
     rows: Iterable[Row],
+    noted: tuple[int, str] | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Report:
     """Verify a ledger read in one piece: its head, all segments and all rows, both in the order of their numbers.
 
-    `on_progress` is told how many rows are done, of how many.
+    `noted` is the number and hash of a row, as they were noted elsewhere when the ledger ended there. `on_progress` is
+    told how many rows are done, of how many.
     """
-    return _Verification(key, on_progress).run(head, segments, rows)
+    return _Verification(key, noted, on_progress).run(head, segments, rows)
 
 
 class _Verification:
-    def __init__(self, key: bytes, on_progress: Callable[[int, int], None]) -> None:
-        self._key, self._on_progress = key, on_progress
+    def __init__(self, key: bytes, noted: tuple[int, str] | None, on_progress: Callable[[int, int], None]) -> None:
+        self._key, self._noted, self._on_progress = key, noted, on_progress
+        self._is_noted_seen = False
         self.report = Report()
         self._head: Head | None = None
         self._expected = 1
@@ -151,6 +154,8 @@ class _Verification:
             self._blame_missing(self._expected, row.seq - 1)
         self._expected = row.seq + 1
         self._prev = self._checked(row)
+        if self._noted and row.seq == self._noted[0]:
+            self._compare_noted(self._prev)
         end = self._ends.get(row.seq)
         if end is not None and self._prev is not None and end.last_hash != self._prev:
             self._blame(
@@ -179,7 +184,15 @@ class _Verification:
             self._blame("unlinked", f"{name}: is signed, but was not written after the row before it", row.seq)
         return row_hash(row.body, row.sig)
 
+    def _compare_noted(self, found: str | None) -> None:
+        assert self._noted
+        self._is_noted_seen = True
+        if found is not None and found != self._noted[1]:
+            self._blame("head", f"row {self._noted[0]}: is not the one that was noted", self._noted[0])
+
     def _close(self) -> None:
+        if self._noted and not self._is_noted_seen and self._noted[0] > self.report.released_rows:
+            self._blame("head", f"row {self._noted[0]}: was noted, and is not there", self._noted[0])
         if self._head is None:
             return
         if self._expected <= self._head.seq:

@@ -33,6 +33,21 @@ from kloros.errors import LedgerBroken
 from kloros.storage.ledger_store import LedgerStore
 
 OBSERVATION = "OBSERVATION"
+SUITE_ZOOIDS = (
+    "action_consumer_daemon",
+    "chem_proxy_daemon",
+    "chembus_historian_daemon",
+    "curiosity_core_consumer_daemon",
+    "decay_daemon",
+    "introspection_daemon",
+    "investigation_consumer_daemon",
+    "ledger_writer_daemon",
+    "optimiser_daemon",
+    "scheduler_daemon",
+    "semantic_dedup_consumer_daemon",
+    "shadow_daemon",
+    "tournament_consumer_daemon",
+)
 
 
 class KeySettings(Settings, frozen=True):
@@ -47,7 +62,7 @@ class ObservationSettings(Settings, frozen=True):
 
     require_signature: bool = False
     max_ahead_s: Annotated[float, Meta(gt=0)] = 120.0
-    known_zooids: tuple[str, ...] = ()
+    known_zooids: tuple[str, ...] = SUITE_ZOOIDS
 
 
 class LimitSettings(Settings, frozen=True):
