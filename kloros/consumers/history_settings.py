@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from kloros.config import Settings
 from kloros.storage.history_store import Bounds
@@ -34,7 +34,9 @@ class HistorianSettings(Settings, frozen=True):
 
     keep: KeepSettings = KeepSettings()
     write: WriteSettings = WriteSettings()
-    fold_s: dict[str, Annotated[float, Meta(ge=0)]] = {"Q_SCHEDULE_TICK": 60.0, "HEARTBEAT": 60.0}
+    fold_s: dict[str, Annotated[float, Meta(ge=0)]] = field(
+        default_factory=lambda: {"Q_SCHEDULE_TICK": 60.0, "HEARTBEAT": 60.0}
+    )
 
     @property
     def bounds(self) -> Bounds:

@@ -68,11 +68,15 @@ class Bench(Generic[DaemonT]):
 
 @contextmanager
 def bench(
-    daemon_class: type[DaemonT], folder: Path, clock: VirtualClock | None = None, suite: SuiteSettings | None = None
+    daemon_class: type[DaemonT],
+    folder: Path,
+    clock: VirtualClock | None = None,
+    suite: SuiteSettings | None = None,
+    hub: MemoryHub | None = None,
 ) -> Iterator[Bench[DaemonT]]:
-    """`daemon_class` started on a bench; its state is kept under `folder`."""
+    """`daemon_class` started on a bench; its state is kept under `folder`. Benches with one `hub` hear each other."""
     clock = clock or VirtualClock()
-    hub = MemoryHub()
+    hub = hub or MemoryHub()
     place = Place(folder / "config", folder / "state", folder / "run")
     store = StateStore(place.state / "state.db", daemon_class.tables)
     bus = MemoryBus(hub, name=daemon_class.zooid, clock=clock)

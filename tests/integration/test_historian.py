@@ -1,0 +1,179 @@
+"""The historian on an in-memory bus in virtual time: what it keeps, what it folds, what it says is missing."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.bench import Bench, bench
+
+from kloros.chembus.facts import HeartbeatFacts
+from kloros.chembus.memory import MemoryBus, MemoryHub
+from kloros.clock import VirtualClock
+from kloros.config import load
+from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
+from kloros.consumers.history_settings import HistorianSettings
+from kloros.storage.history_reader import HistoryReader
+from kloros.storage.history_rows import Entry, Gap, Record, Wanted
+
+CONFIG = Path(__file__).parents[2] / "config/chembus_historian_config.toml"
+Table = Bench[ChembusHistorianDaemon]
+EVERYTHING = Wanted()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def table(tmp_path: Path, clock: VirtualClock) -> Iterator[Table]:
+    with bench(ChembusHistorianDaemon, tmp_path, clock) as ready:
+        yield ready
+
+
+def written(table: Table) -> None:
+    """Let a second pass and wait for the writer."""
+    table.advance(1.1)
+    done = threading.Event()
+    table.daemon._writer.write_soon()
+    table.daemon._writer._worker.run(done.set)
+    assert done.wait(10)
+
+
+def read(table: Table, wanted: Wanted = EVERYTHING) -> list[Entry]:
+    written(table)
+    with HistoryReader(table.daemon.store.path) as reader:
+        return list(reader.read(wanted))
+
+
+def count(entries: list[Entry]) -> Counter[str]:
+    counted = Counter[str]()
+    for entry in entries:
+        if isinstance(entry, Record):
+            counted[entry.signal] += 1 + entry.repeats
+        else:
+            counted[f"{entry.kind} {entry.signal}"] += entry.missing
+    return counted
+
+
+def test_a_volatile_signal_is_kept_with_who_when_and_what(table: Table, clock: VirtualClock) -> None:
+    table.outsider.emit("AFFECT_STATE", {"state": "calm é"}, incident_id="i1")
+    table.settle()
+    (found,) = read(table, Wanted(signals=("AFFECT_STATE",)))
+    assert isinstance(found, Record)
+    assert (found.zooid, found.incident_id, found.ts_us) == ("outsider", "i1", 1_700_000_000_000_000)
+    assert '"state":"calm é"'.encode() in found.body
+    assert found.body.count(b'"seq":1') == 1
+
+
+def test_ticks_and_heartbeats_that_say_the_same_are_folded_but_counted(table: Table, clock: VirtualClock) -> None:
+    for number in range(150):
+        table.outsider.emit("Q_SCHEDULE_TICK", {"tick": number, "uptime_s": 1.0})
+        table.advance(1.0)
+    found = [entry for entry in read(table, Wanted(signals=("Q_SCHEDULE_TICK",))) if isinstance(entry, Record)]
+    assert [entry.repeats for entry in found] == [59, 59, 29]
+    assert [(entry.last_us - entry.ts_us) / 1e6 for entry in found] == pytest.approx([59.0, 59.0, 29.0])
+
+
+def test_what_was_lost_on_the_way_is_a_gap_and_the_sum_is_what_was_sent(table: Table) -> None:
+    for number in range(100):
+        table.hub.up = number % 7 != 0
+        table.outsider.emit("AFFECT_STATE", {"state": str(number)})
+        if number % 11 == 5:
+            table.daemon.bus._inbox.clear()  # type: ignore[attr-defined]
+        elif number % 3 == 0:
+            table.settle()
+    table.hub.up = True
+    table.outsider.emit("AFFECT_STATE", {"state": "the last"})
+    table.settle()
+    counted = count(read(table, Wanted(signals=("AFFECT_STATE",))))
+    sent = table.outsider.sent_seqs()["AFFECT_STATE"]
+    assert counted["lost AFFECT_STATE"] > 0
+    assert counted.total() == sent
+
+
+def test_a_full_buffer_drops_counts_announces_and_says_so_in_the_history(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/chembus_historian_config.toml").write_text("[write]\nbuffer_messages = 10\n")
+    with bench(ChembusHistorianDaemon, tmp_path) as table:
+        for number in range(50):
+            table.outsider.emit("AFFECT_STATE", {"state": str(number)})
+        table.daemon.loop.turn(0.0)
+        counted = count(read(table, Wanted(signals=("AFFECT_STATE",))))
+        dropped = counted["dropped AFFECT_STATE"]
+        assert 40 <= dropped < 50
+        assert counted.total() == 50
+        table.advance(1.0)
+        (told,) = [message for message in table.heard("BUS_DROP") if message.facts.signal == "AFFECT_STATE"]
+        assert (told.facts.observer, told.facts.signal, told.facts.dropped) == (
+            table.daemon.zooid,
+            "AFFECT_STATE",
+            dropped,
+        )
+
+
+def test_what_was_sent_while_nobody_recorded_is_a_gap_of_the_right_number(tmp_path: Path) -> None:
+    clock, hub = VirtualClock(), MemoryHub()
+    speaker = MemoryBus(hub, name="speaker", clock=clock)
+    with bench(ChembusHistorianDaemon, tmp_path, clock, hub=hub) as table:
+        for number in range(10):
+            speaker.emit("AFFECT_STATE", {"state": str(number)})
+            speaker.emit("AFFECT_WELLBEING_LOW")
+        table.settle()
+        written(table)
+    for number in range(7):
+        speaker.emit("AFFECT_STATE", {"state": str(number)})
+        speaker.emit("AFFECT_WELLBEING_LOW")
+    clock.advance(100.0)
+    with bench(ChembusHistorianDaemon, tmp_path, clock, hub=hub) as table:
+        speaker.emit("AFFECT_STATE", {"state": "back"})
+        sent = speaker.sent_seqs()
+        for _ in range(2):  # told twice, it is missing once
+            heart = HeartbeatFacts(zooid="speaker", niche="n", uptime_s=1.0, processed_count=0, sent=sent)
+            speaker.emit("HEARTBEAT", heart)
+        table.settle()
+        entries = read(table, Wanted(signals=("AFFECT_*",)))
+        counted = count(entries)
+    speaker.close()
+    assert counted["away AFFECT_STATE"] == 7
+    assert counted["away AFFECT_WELLBEING_LOW"] == 7
+    assert counted.total() == 18 + 17
+    (dark,) = [entry for entry in entries if isinstance(entry, Gap) and entry.signal == "*"]
+    assert (dark.until_us - dark.since_us) / 1e6 == pytest.approx(100.0, abs=2.0)
+
+
+def test_the_beat_lets_go_of_what_is_too_old(table: Table, clock: VirtualClock) -> None:
+    table.outsider.emit("AFFECT_STATE", {"state": "old"})
+    written(table)
+    clock.advance(14 * 86_400.0 + 1)
+    table.outsider.emit("AFFECT_STATE", {"state": "new"})
+    written(table)
+    table.say("Q_TRIGGER_HISTORY_ROTATE")
+    reports = [message.facts for message in table.heard("Q_CYCLE_REPORT")]
+    assert {(report.schedule, report.outcome) for report in reports} == {("history_rotate", "ok")}
+    assert sum(report.processed for report in reports) >= 1
+    found = read(table, Wanted(signals=("AFFECT_STATE",)))
+    assert [b"new" in entry.body for entry in found if isinstance(entry, Record)] == [True]
+
+
+def test_a_moment_that_has_not_come_does_not_outstay_its_time(table: Table, clock: VirtualClock) -> None:
+    ahead = MemoryBus(table.hub, name="ahead", clock=VirtualClock(wall_us=clock.wall_us() + 10**15))
+    ahead.emit("AFFECT_STATE", {"state": "from the future"})
+    table.settle()
+    ahead.close()
+    (found,) = read(table, Wanted(signals=("AFFECT_STATE",)))
+    assert found.ts_us <= clock.wall_us()
+
+
+def test_recording_goes_on_in_maintenance(table: Table) -> None:
+    table.say("MAINTENANCE_SUSPEND")
+    table.say("AFFECT_STATE", {"state": "quiet"})
+    assert count(read(table, Wanted(signals=("AFFECT_STATE",)))).total() == 1
+
+
+def test_the_settings_file_says_what_the_defaults_are() -> None:
+    assert load(CONFIG, HistorianSettings) == HistorianSettings()
