@@ -34,6 +34,20 @@ def _introspection(path: Path) -> Settings:
     return load_or_default(path, IntrospectionSettings)
 
 
+def _ledger_writer(path: Path) -> Settings:
+    from kloros.config import load_or_default
+    from kloros.consumers.ledger_recorder import LedgerSettings
+
+    return load_or_default(path, LedgerSettings)
+
+
+def _chembus_historian(path: Path) -> Settings:
+    from kloros.config import load_or_default
+    from kloros.consumers.history_settings import HistorianSettings
+
+    return load_or_default(path, HistorianSettings)
+
+
 def _schedule(path: Path) -> Settings:
     """The schedule as written, once the scheduler's own reader has found nothing wrong with it."""
     from kloros.config import load
@@ -47,6 +61,8 @@ READERS: dict[str, Callable[[Path], Settings]] = {
     "kloros.toml": _suite,
     SCHEDULER_FILE: _schedule,
     "introspection_config.toml": _introspection,
+    "chembus_historian_config.toml": _chembus_historian,
+    "ledger_writer_config.toml": _ledger_writer,
 }
 """The one reader of each settings file. The scheduler's must be there; the others have defaults for everything."""
 

@@ -7,7 +7,13 @@ import msgspec
 from kloros.chembus.facts import HeartbeatFacts, StatusRequestFacts, TickFacts
 from kloros.cli.client import Client, requester
 
-EXPECTED = ("chem_proxy_daemon", "scheduler_daemon", "introspection_daemon")
+EXPECTED = (
+    "chem_proxy_daemon",
+    "scheduler_daemon",
+    "introspection_daemon",
+    "chembus_historian_daemon",
+    "ledger_writer_daemon",
+)
 # Answers come within milliseconds; a daemon that takes longer than this is called silent.
 ANSWER_TIMEOUT_S = 0.5
 # The scheduler's tick comes each second, whether asked or not.

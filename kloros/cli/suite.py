@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from kloros.clock import SystemClock
+from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
+from kloros.consumers.ledger_writer_daemon import LedgerWriterDaemon
 from kloros.daemon.daemon import Daemon
 from kloros.daemon.runner import composed
 from kloros.daemon.suite_settings import SuiteSettings
@@ -17,7 +19,13 @@ from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 from kloros.place import Place
 from kloros.telemetry.logs import get_logger
 
-SUITE: tuple[type[Daemon], ...] = (ChemProxyDaemon, IntrospectionDaemon, SchedulerDaemon)
+SUITE: tuple[type[Daemon], ...] = (
+    ChemProxyDaemon,
+    ChembusHistorianDaemon,
+    LedgerWriterDaemon,
+    IntrospectionDaemon,
+    SchedulerDaemon,
+)
 """In the order in which they start, who reacts before who fires; they stop in reverse."""
 
 # A daemon waits this long for its cycle when it stops, and a little for its sockets.
@@ -48,6 +56,14 @@ class Member:
     def start(self) -> None:
         """Begin; returns at once."""
         self._thread.start()
+
+    def wait_started(self) -> None:
+        """Wait until it is put together. Raises what ended it before that."""
+        clock = SystemClock()
+        while self.daemon is None and not self.ended.is_set():
+            clock.sleep(_POLL_S)
+        if isinstance(self.error, KlorosError):
+            raise self.error
 
     def stop(self) -> None:
         """Ask it to stop; safe at any time."""

@@ -122,7 +122,13 @@ def test_the_first_order_to_stop_is_remembered_and_later_ones_are_forgotten() ->
 
 
 def test_who_reacts_is_started_before_who_fires() -> None:
-    assert [daemon.zooid for daemon in SUITE] == ["chem_proxy_daemon", "introspection_daemon", "scheduler_daemon"]
+    assert [daemon.zooid for daemon in SUITE] == [
+        "chem_proxy_daemon",
+        "chembus_historian_daemon",
+        "ledger_writer_daemon",
+        "introspection_daemon",
+        "scheduler_daemon",
+    ]
 
 
 @pytest.mark.parametrize(

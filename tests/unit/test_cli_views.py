@@ -25,7 +25,7 @@ from kloros.cli.live_layout import Scene, draw
 from kloros.cli.narrate import narrate
 from kloros.cli.output import bare
 from kloros.cli.picture import Picture
-from kloros.cli.roll_call import assess
+from kloros.cli.roll_call import EXPECTED, assess
 from kloros.cli.schedule import rows, summary
 from kloros.cli.ticks import TickBook
 from kloros.consumers.findings import Finding, Severity
@@ -222,8 +222,7 @@ def test_a_long_schedule_is_put_together_from_its_pages() -> None:
 
 
 def everyone(**modes: str) -> list[HeartbeatFacts]:
-    names = ("chem_proxy_daemon", "scheduler_daemon", "introspection_daemon")
-    return [heart(name, modes.get(name, "normal")) for name in names]
+    return [heart(name, modes.get(name, "normal")) for name in EXPECTED]
 
 
 def test_when_all_answer_there_is_nothing_to_complain_about() -> None:
@@ -231,7 +230,8 @@ def test_when_all_answer_there_is_nothing_to_complain_about() -> None:
 
 
 def test_silence_fallback_and_governance_are_complaints() -> None:
-    silent = assess(everyone()[:2], tick().facts)
+    others = [facts for facts in everyone() if facts.zooid != "introspection_daemon"]
+    silent = assess(others, tick().facts)
     assert [daemon.zooid for daemon in silent.daemons if not daemon.answered] == ["introspection_daemon"]
     assert "systemctl status kloros-introspection" in silent.complaints[0]
     for mode in ("fallback", "killed", "confused"):
