@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kloros.cli import bus_figures, bus_history
 from kloros.cli.names import complete_signal
 from kloros.cli.output import JsonOption, json_line, say, styled
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     from kloros.chembus.envelope import Message
     from kloros.cli.client import Client
 
-app = typer.Typer(help="Watch the bus and inject signals.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    help="Watch the bus, ask for what passed, inject signals.", rich_markup_mode=None, no_args_is_help=True
+)
+app.command(name="history")(bus_history.history)
+app.command(name="replay")(bus_history.replay)
+app.command(name="hz")(bus_figures.hz)
+app.command(name="latency")(bus_figures.latency)
 
 # How long `emit --wait` waits for a daemon to tell of its cycle.
 REACTION_TIMEOUT_S = 30.0
@@ -44,10 +51,10 @@ def watch(
 
     fold = Fold(None if topics else TICKS_FOLDED)
     with Client(*(topics or ["*"]), name="kloros_watch") as client:
-        _check_topics(topics or [])
+        check_topics(topics or [])
         shown = 0
         for message in client.messages(seconds):
-            if not _is_wanted(message, topics) or (not json and fold.hides(message)):
+            if not is_wanted(message, topics) or (not json and fold.hides(message)):
                 continue
             _show(message, json)
             shown += 1
@@ -120,7 +127,7 @@ def _reaction(client: Client, signal: str, message_id: str) -> Iterator[Message]
             return
 
 
-def _is_wanted(message: Message, topics: list[str] | None) -> bool:
+def is_wanted(message: Message, topics: list[str] | None) -> bool:
     """Whether it was asked for: the bus hears HEARTBEATs besides, for its own accounting."""
     if not topics:
         return True
@@ -139,7 +146,7 @@ def _show(message: Message, is_json: bool) -> None:
     say(styled(str(line), line.style) if line.style else str(line))
 
 
-def _check_topics(topics: list[str]) -> None:
+def check_topics(topics: list[str]) -> None:
     """A name nobody emits is worth a word: the watcher would wait for ever."""
     from kloros.chembus.vocabulary import VOCABULARY
     from kloros.errors import UnknownSignal

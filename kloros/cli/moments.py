@@ -1,0 +1,45 @@
+"""Moments as people write them: a time of day, a date, or how long ago."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+from kloros.cli.units import parse_duration
+
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
+_EPOCH = re.compile(r"\d{9,11}(\.\d+)?")
+_SAMPLES = "write 10m (ago), 16:30, yesterday, 2025-11-17, 2025-11-17T16:30:05 or epoch seconds"
+
+
+def parse_moment(text: str, now_us: int) -> int:
+    """Wall microseconds from `now`, `today`, `yesterday`, 10m (ago), 16:30[:05], an ISO date or time, epoch seconds.
+
+    Without a zone it is local time. A time of day that is still to come means yesterday's.
+
+    Raises:
+        typer.BadParameter: It is none of these.
+    """
+    word = text.strip().lower()
+    now = datetime.fromtimestamp(now_us / 1e6, UTC).astimezone()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    named = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
+    if word in named:
+        return _us(named[word])
+    try:
+        if _EPOCH.fullmatch(word):
+            return round(float(word) * 1e6)
+        if _TIME_OF_DAY.fullmatch(word):
+            moment = datetime.fromisoformat(f"{now:%Y-%m-%d}T{word.rjust(5 if len(word) < 6 else 8, '0')}").astimezone()
+            return _us(moment if moment <= now else moment - timedelta(days=1))
+        if "-" in word:
+            return _us(datetime.fromisoformat(text.strip().replace(" ", "T", 1)).astimezone())
+        return now_us - round(parse_duration(word.removesuffix("ago")) * 1e6)
+    except (ValueError, OverflowError, typer.BadParameter):
+        raise typer.BadParameter(f"{text!r} is not a moment ({_SAMPLES})") from None
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
