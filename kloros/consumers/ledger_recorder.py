@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -119,17 +120,28 @@ class Flushed:
     forgotten: int = 0
 
 
-def heard(message: Message) -> Heard:
-    """A message in the ledger's terms. One of an old client has no id: its place in the journal stands for it."""
-    facts: dict[str, Any] = msgspec.to_builtins(message.facts)
+class _Body(msgspec.Struct):
+    facts: dict[str, Any]
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def heard(message: Message, body: bytes) -> Heard:
+    """A message in the ledger's terms, with all its facts, also those that the vocabulary does not know.
+
+    One of an old client has no id: its bytes stand for it. They hold the moment at which it was emitted, so that the
+    same bytes again are the same observation; old clients do send their first message twice.
+    """
+    facts = _decode_body(body).facts
     is_observation = message.signal == OBSERVATION
     publisher = (message.pub or "").partition("@")[0]
     return Heard(
-        source=message.id or f"journal:{message.offset}:{message.ts!r}",
+        source=message.id or f"legacy:{hashlib.sha256(body).hexdigest()}",
         offset=message.offset,
         signal=message.signal,
         zooid=facts["zooid"] if is_observation else publisher or "unknown",
-        ts=facts["ts"] if is_observation else message.ts,
+        ts=float(facts["ts"]) if is_observation else message.ts,
         incident_id=facts.get("incident_id") or message.incident_id,
         facts=facts,
     )
@@ -150,13 +162,13 @@ class Recorder:
             store.put_head(sign(self._key, Head()))
         return self._head(store)
 
-    def record(self, store: LedgerStore, messages: Iterable[Message], now_us: int) -> Outcome:
-        """Write what is new among `messages`, in their order. Raises LedgerBroken."""
+    def record(self, store: LedgerStore, given: Iterable[tuple[Message, bytes]], now_us: int) -> Outcome:
+        """Write what is new among these messages, given with their JSON, in their order. Raises LedgerBroken."""
         outcome = Outcome(self._head(store))
         rows: list[Row] = []
         rejections: list[tuple[str, str, str, str, bytes, int]] = []
         figures: dict[str, Figures] = {}
-        for each in self._new(store, [heard(message) for message in messages], outcome):
+        for each in self._new(store, [heard(*each) for each in given], outcome):
             try:
                 refusal = self._refusal(each, us_to_seconds(now_us))
                 if refusal is None:

@@ -52,7 +52,8 @@ class LedgerWriterDaemon(Consumer):
 
     def work(self, batch: Batch) -> None:
         with self._stopping_when_broken():
-            outcome = self._recorder.record(LedgerStore(batch.database), batch.messages, self.clock.wall_us())
+            given = zip(batch.messages, batch.bodies, strict=True)
+            outcome = self._recorder.record(LedgerStore(batch.database), given, self.clock.wall_us())
         batch.processed = len(batch.messages)
         self._tell_outcome(outcome)
 

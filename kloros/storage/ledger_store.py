@@ -225,17 +225,24 @@ def read_only(path: Path) -> Iterator[LedgerReader]:
 
 def _connected(path: Path) -> sqlite3.Connection:
     """A connection in the middle of a read transaction."""
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    connection.execute("BEGIN")
+    address = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master")
+        return _begun(address)
     except sqlite3.OperationalError:
-        # Nobody has it open, and we may not make the files with which WAL readers talk to each other.
-        connection.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        # Nobody has it open, and we may not make the files with which WAL readers talk to each other.
+        return _begun(f"{address}&immutable=1")
+
+
+def _begun(address: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
         connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

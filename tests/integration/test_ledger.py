@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import shutil
@@ -164,11 +165,13 @@ class TestBatches:
             yield opened
 
     def test_a_message_given_twice_is_written_once(self, book: Ledger) -> None:
-        batch = [message(1), message(2, id=None), message(1), message(2, id=None)]
+        old, again = message(2, is_old=True), message(3, is_old=True)
+        assert old[1] == again[1]  # an old client that repeats itself
+        batch = [message(1), old, message(1), again]
         first = book.record(batch)
         assert (first.written.total(), first.duplicates) == (2, 2)
-        again = book.record(batch)
-        assert (again.written.total(), again.duplicates, again.head) == (0, 4, first.head)
+        second = book.record(batch)
+        assert (second.written.total(), second.duplicates, second.head) == (0, 4, first.head)
         assert book.store.row_count() == 2
 
     def test_what_failed_left_nothing(self, book: Ledger) -> None:
@@ -185,6 +188,17 @@ class TestBatches:
         [row] = book.store.last_rows(1)
         assert row[2:4] == ("Q_ACTION_COMPLETE", "someone")
         assert book.store.figures() == []
+
+    def test_facts_that_the_vocabulary_does_not_know_are_kept(self, book: Ledger) -> None:
+        book.record([message(1, p95_ms_mean=7, größe={"a": None})])
+        facts = json.loads(book.store.last_rows(1)[0][4])["facts"]
+        assert (facts["p95_ms_mean"], facts["größe"]) == (7, {"a": None})
+
+    def test_existing_zooids_sign_all_that_they_send(self, book: Ledger) -> None:
+        facts = {"ts": 1_700_000_000.0, "zooid": "zähler", "ok": True, "ttr_ms": 5, "niche": None, "p95_ms_mean": 7.5}
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        sig = hmac.new(OBSERVATION_KEY, text.encode(), "sha256").hexdigest()
+        assert book.record([message(1, is_old=True, **facts, sig=sig)]).written.total() == 1
 
     def test_a_time_too_far_ahead_is_put_aside(self, book: Ledger) -> None:
         outcome = book.record([message(1, ts=NOW_TS + 121), message(2, ts=NOW_TS + 120)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kloros.chembus.envelope import Message
+from kloros.chembus.envelope import Message, decode
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.consumers.ledger_keys import LEDGER_KEY, make_key, read_key
 from kloros.consumers.ledger_recorder import Flushed, LedgerSettings, LimitSettings, Outcome, Recorder
@@ -21,20 +21,20 @@ NOW_TS = NOW_US / 1e6
 OBSERVATION_KEY = b"what the zooids of these tests sign with"
 
 
-def message(offset: int, signal: str = "OBSERVATION", *, id: str | None = "", **facts: Any) -> Message:  # noqa: A002
-    """A durable signal as the journal gives it; `id` None for one of an old client."""
+Given = tuple[Message, bytes]
+
+
+def message(offset: int, signal: str = "OBSERVATION", *, is_old: bool = False, **facts: Any) -> Given:
+    """A durable signal as the journal gives it, and its JSON; `is_old`: from an old client."""
     if signal == "OBSERVATION":
         facts = {"ts": NOW_TS, "zooid": "zähler", "ok": True, **facts}
-    return Message(
-        signal=signal,
-        ecosystem="tests",
-        facts=msgspec.convert(facts, VOCABULARY.lookup(signal).facts),
-        ts=NOW_TS,
-        id=f"m.{offset}" if id == "" else id,
-        pub=None if id is None else "someone@boot.1",
-        seq=None if id is None else offset,
-        offset=offset,
-    )
+    envelope: dict[str, Any] = {"signal": signal, "ecosystem": "tests", "facts": facts, "ts": NOW_TS}
+    if not is_old:
+        envelope |= {"id": f"m.{offset}", "pub": "someone@boot.1", "seq": offset}
+    body = msgspec.json.encode(envelope)
+    decoded = decode(signal.encode(), body, VOCABULARY.lookup(signal).facts)
+    msgspec.structs.force_setattr(decoded, "offset", offset)
+    return decoded, body
 
 
 class Ledger:
@@ -51,7 +51,7 @@ class Ledger:
         with self.database.transaction(forced=True):
             self.recorder.begin(self.store, NOW_US)
 
-    def record(self, messages: Iterable[Message]) -> Outcome:
+    def record(self, messages: Iterable[Given]) -> Outcome:
         """One batch."""
         with self.database.transaction(forced=True):
             return self.recorder.record(self.store, messages, NOW_US)
