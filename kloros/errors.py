@@ -103,6 +103,12 @@ class NotJournaled(BusError):
     exit_code = 3
 
 
+class OutboxFull(KlorosError):
+    """{signal} cannot be kept: {limit} signals wait in memory already, because the disk cannot be written ({reason})"""
+
+    exit_code = 4
+
+
 class StoreUnusable(KlorosError):
     """The store {path} cannot be used: {reason}"""
 

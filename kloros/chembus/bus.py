@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from kloros.chembus.envelope import Message, RefusalReason
 from kloros.chembus.facts import Facts
+from kloros.chembus.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,20 @@ class Bus(Protocol):
     ) -> str | None:
         """Send a message; returns its id, or None when it could not go out (counted).
 
-        Without `ecosystem` the vocabulary's own is used.
+        Without `ecosystem` the vocabulary's own is used. A durable signal has its emit return once the journal has it
+        on disk; a daemon does not wait for that, but emits through its outbox.
 
         Raises:
             UnknownSignal, BadFacts, Oversize: The caller is wrong; a receiver would have refused it.
             RateLimited: Too fast, for a signal whose excess is not simply dropped.
+            NotJournaled: The journal did not confirm a durable signal in time, or would not keep it.
+        """
+
+    def open_journal(self) -> Journal:
+        """A connection to the journal, to be closed before the bus.
+
+        Raises:
+            EndpointRefused: This bus knows of none.
         """
 
     def subscribe(self, topic: str) -> None:
@@ -105,6 +115,9 @@ class Bus(Protocol):
 
     def receive(self, limit: int = 256) -> list[Message]:
         """What has arrived, at most `limit` messages, without waiting. Refused ones are counted, not returned."""
+
+    def receive_with_bodies(self, limit: int = 256) -> list[tuple[Message, bytes]]:
+        """Like `receive`, each message with the JSON it came as."""
 
     def take_losses(self) -> list[Loss]:
         """Losses found since last asked, per kind, signal and publisher."""

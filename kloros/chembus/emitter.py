@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kloros.chembus.bus import BusCounters
-from kloros.chembus.declaration import Signal, Vocabulary
-from kloros.chembus.envelope import Codec, codec_for
+from kloros.chembus.declaration import Delivery, Signal, Vocabulary
+from kloros.chembus.envelope import Codec, Message, codec_for
 from kloros.chembus.facts import Facts, HeartbeatFacts
 from kloros.chembus.incarnation import new_pub
+from kloros.chembus.journal import Entry
 from kloros.chembus.ratelimit import TokenBucket
 from kloros.clock import Clock
 from kloros.errors import RateLimited, UnknownSignal
@@ -24,12 +25,13 @@ Send = Callable[[bytes, bytes], bool]
 class _Line:
     """What an emitter keeps per signal."""
 
-    __slots__ = ("bucket", "codec", "ecosystem", "emitted_as", "raises", "rate_per_s", "seq", "topic")
+    __slots__ = ("bucket", "codec", "ecosystem", "emitted_as", "is_durable", "raises", "rate_per_s", "seq", "topic")
 
     def __init__(self, name: str, signal: Signal | None, now_s: float) -> None:
         self.topic = name.encode()
         self.codec: Codec = codec_for(signal.facts if signal else None)
         self.ecosystem = signal.ecosystem if signal else "unknown"
+        self.is_durable = signal is not None and signal.delivery is Delivery.DURABLE
         self.raises = signal is not None and signal.over_rate == "raise"
         self.rate_per_s = signal.rate_per_s if signal else None
         self.bucket = TokenBucket(signal.rate_per_s, signal.burst, now_s) if signal and signal.rate_per_s else None
@@ -78,32 +80,51 @@ class Emitter:
         if line.bucket is not None and not line.bucket.take(self._clock.monotonic_s()):
             self._refuse_rate(signal, line)
             return None
-        seq = line.seq + 1
-        message_id = f"{self._token}.{self._count + 1}"
-        message = line.codec.message_type(
-            signal=signal,
-            ecosystem=line.ecosystem if ecosystem is None else ecosystem,
-            intensity=intensity,
-            facts=line.codec.facts(signal, facts, more=self._open_facts),
-            incident_id=incident_id,
-            trace=trace,
-            ts=self._clock.wall_us() / 1e6,
-            id=message_id,
-            pub=self.pub,
-            seq=seq,
-        )
+        message = self._message(line, signal, facts, ecosystem, intensity, incident_id, trace)
         if not self._send(line.topic, line.codec.encode(message)):
             self._counters.lost_unjoined += 1
             return None
-        line.seq = seq
-        self._count += 1
-        line.emitted_as = self._count
-        self._counters.emitted += 1
-        return message_id
+        self._number(line)
+        return message.id
+
+    def encode(
+        self,
+        signal: str,
+        facts: Facts | Mapping[str, Any] | None = None,
+        *,
+        ecosystem: str | None = None,
+        intensity: float = 1.0,
+        incident_id: str | None = None,
+        trace: str | None = None,
+    ) -> Entry | None:
+        """A durable signal for the journal, numbered as sent. None when the limit dropped it. Raises as `emit`."""
+        line = self._lines.get(signal) or self._open_line(signal)
+        if line.bucket is not None and not line.bucket.take(self._clock.monotonic_s()):
+            self._refuse_rate(signal, line)
+            return None
+        message = self._message(line, signal, facts, ecosystem, intensity, incident_id, trace)
+        body = line.codec.encode(message)
+        self._number(line)
+        assert message.id is not None
+        return Entry(message.id, signal, body)
+
+    def is_durable(self, signal: str) -> bool:
+        """Whether that signal belongs in the journal. Raises UnknownSignal."""
+        return (self._lines.get(signal) or self._open_line(signal)).is_durable
+
+    def start_anew(self) -> None:
+        """Take a new name, under which all numbers begin at 1: what was numbered last is not going to be sent."""
+        self._lines.clear()
+        self._rename()
 
     def sent_seqs(self) -> dict[str, int]:
-        """The last number sent per signal; of very many signals, those emitted last."""
-        used = [(line.emitted_as, name, line.seq) for name, line in self._lines.items() if line.seq]
+        """The last number sent per signal; of very many signals, those emitted last.
+
+        Durable ones are left out: the journal passes them on in its own time, and knows by itself what is missing.
+        """
+        used = [
+            (line.emitted_as, name, line.seq) for name, line in self._lines.items() if line.seq and not line.is_durable
+        ]
         if len(used) > MAX_SENT:
             used = heapq.nlargest(MAX_SENT, used)
         return {name: seq for _, name, seq in used}
@@ -122,6 +143,35 @@ class Emitter:
             sent=sent,
         )
         self.emit("HEARTBEAT", facts)
+
+    def _message(
+        self,
+        line: _Line,
+        signal: str,
+        facts: Facts | Mapping[str, Any] | None,
+        ecosystem: str | None,
+        intensity: float,
+        incident_id: str | None,
+        trace: str | None,
+    ) -> Message:
+        return line.codec.message_type(
+            signal=signal,
+            ecosystem=line.ecosystem if ecosystem is None else ecosystem,
+            intensity=intensity,
+            facts=line.codec.facts(signal, facts, more=self._open_facts),
+            incident_id=incident_id,
+            trace=trace,
+            ts=self._clock.wall_us() / 1e6,
+            id=f"{self._token}.{self._count + 1}",
+            pub=self.pub,
+            seq=line.seq + 1,
+        )
+
+    def _number(self, line: _Line) -> None:
+        line.seq += 1
+        self._count += 1
+        line.emitted_as = self._count
+        self._counters.emitted += 1
 
     def _open_line(self, name: str) -> _Line:
         try:

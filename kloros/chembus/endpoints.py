@@ -1,4 +1,4 @@
-"""Where the proxy is: one address to publish to, one to subscribe at."""
+"""Where the proxy is: one address to publish to, one to subscribe at, one for its journal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kloros.chembus.curve import CurveKeys
+from kloros.chembus.journal import JOURNAL_SOCKET
 from kloros.errors import EndpointRefused
 from kloros.place import Place
 
@@ -19,11 +20,13 @@ COMPAT_PORTS = ((5558, 5559), (5556, 5557))
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Both sides of one proxy, as ZeroMQ addresses (ipc:// or tcp://), with the keys that guard them, if any do."""
+    """One proxy, as ZeroMQ addresses (ipc:// or tcp://), with the keys that guard them, if any do."""
 
     publish: str
     subscribe: str
     keys: CurveKeys | None = None
+    journal: str | None = None
+    """Where durable signals are kept; None: they go out like the others, and are journaled there."""
 
     @classmethod
     def for_runtime_dir(cls, runtime: Path) -> Endpoints:
@@ -32,7 +35,11 @@ class Endpoints:
         Raises:
             EndpointRefused: The path is too long for a Unix socket.
         """
-        both = cls(f"ipc://{runtime / PUBLISH_SOCKET}", f"ipc://{runtime / SUBSCRIBE_SOCKET}")
+        both = cls(
+            f"ipc://{runtime / PUBLISH_SOCKET}",
+            f"ipc://{runtime / SUBSCRIBE_SOCKET}",
+            journal=f"ipc://{runtime / JOURNAL_SOCKET}",
+        )
         both.check()
         return both
 
@@ -47,7 +54,7 @@ class Endpoints:
         Raises:
             EndpointRefused: Says which and why.
         """
-        for endpoint in (self.publish, self.subscribe):
+        for endpoint in (self.publish, self.subscribe, *((self.journal,) if self.journal else ())):
             reason = _objection(endpoint, self.keys is not None)
             if reason:
                 raise EndpointRefused(endpoint=endpoint, reason=reason)

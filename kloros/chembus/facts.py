@@ -212,3 +212,11 @@ class DropFacts(Facts, kw_only=True):
     signal: str
     dropped: Count
     since_ts: EpochSeconds | None = None
+
+
+class JournalFacts(Facts, kw_only=True):
+    """The journal has grown: whoever consumes one of `signals` (or all of them, `*`) may fetch up to `offset`."""
+
+    journal: str
+    offset: Count
+    signals: list[str] = []

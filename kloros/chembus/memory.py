@@ -12,18 +12,43 @@ from kloros.chembus.declaration import Vocabulary
 from kloros.chembus.emitter import Emitter
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import Facts
+from kloros.chembus.journal import Entry, Journal, NotKept
+from kloros.chembus.journal_keeper import JournalKeeper
+from kloros.chembus.journal_memory import MemoryJournalClient, MemoryJournalStore
+from kloros.chembus.journal_wire import Append
 from kloros.chembus.receiver import Receiver
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import Clock, SystemClock
-from kloros.errors import BusError, BusUnreachable
+from kloros.errors import BusError, BusUnreachable, NotJournaled
 
 
 class MemoryHub:
-    """What connects MemoryBuses. Set `up` to False to play an outage."""
+    """What connects MemoryBuses, with a journal. Set `up` to False to play an outage."""
 
     def __init__(self) -> None:
         self.up = True
+        self.store = MemoryJournalStore()
+        self.keeper: JournalKeeper | None = None
+        self._bell: Emitter | None = None
         self._members: list[MemoryBus] = []
+
+    def keep(self, clock: Clock) -> JournalKeeper:
+        """The keeper of the journal, which reads the clock of whoever needs it first."""
+        if self.keeper is None:
+            self.keeper = JournalKeeper(self.store, clock, self.publish)
+            self._bell = Emitter(
+                self.publish, name="chem_journal", niche="bus", clock=clock, vocabulary=VOCABULARY,
+                counters=BusCounters(),
+            )  # fmt: skip
+        return self.keeper
+
+    def tell(self) -> None:
+        """Pass on what was kept, and ring the doorbell."""
+        assert self.keeper is not None
+        assert self._bell is not None
+        self.keeper.forward()
+        if news := self.keeper.take_news():
+            self._bell.emit("Q_JOURNAL_ADVANCED", news)
 
     def attach(self, bus: MemoryBus) -> None:
         """Let a bus hear what the others say."""
@@ -57,6 +82,7 @@ class MemoryBus:
         open_facts: bool = False,
     ) -> None:
         clock = clock or SystemClock()
+        self._clock = clock
         self.counters = BusCounters()
         self._hub = hub or MemoryHub()
         self._inbox: deque[tuple[bytes, bytes]] = deque()
@@ -100,9 +126,17 @@ class MemoryBus:
     ) -> str | None:
         if self._closed:
             raise BusError(detail="it is closed")
+        if self._emitter.is_durable(signal):
+            entry = self._emitter.encode(
+                signal, facts, ecosystem=ecosystem, intensity=intensity, incident_id=incident_id, trace=trace
+            )
+            return self._keep(entry) if entry else None
         return self._emitter.emit(
             signal, facts, ecosystem=ecosystem, intensity=intensity, incident_id=incident_id, trace=trace
         )
+
+    def open_journal(self) -> Journal:
+        return MemoryJournalClient(self._hub.keep(self._clock), self._hub, self._clock, self._hub.tell)
 
     def subscribe(self, topic: str) -> None:
         self._receiver.subscribe(topic)
@@ -117,12 +151,16 @@ class MemoryBus:
         self._joined = True
 
     def receive(self, limit: int = 256) -> list[Message]:
+        return [message for message, _ in self.receive_with_bodies(limit)]
+
+    def receive_with_bodies(self, limit: int = 256) -> list[tuple[Message, bytes]]:
         self._receiver.begin_batch()
-        messages: list[Message] = []
+        messages: list[tuple[Message, bytes]] = []
         while self._inbox and len(messages) < limit:
-            message = self._receiver.accept(*self._inbox.popleft())
+            topic, body = self._inbox.popleft()
+            message = self._receiver.accept(topic, body)
             if message is not None:
-                messages.append(message)
+                messages.append((message, body))
         self.counters.received += len(messages)
         if not self._inbox and self._wakeup:
             self._drain_wakeup(self._wakeup[0])
@@ -161,6 +199,15 @@ class MemoryBus:
         self._inbox.append((topic, body))
         if self._wakeup and len(self._inbox) == 1:
             os.write(self._wakeup[1], b"\0")
+
+    def _keep(self, entry: Entry) -> str:
+        if not self._hub.up:
+            raise NotJournaled(signal=entry.signal, message_id=entry.id, timeout_s=0, reason="the hub is down")
+        (answer,) = self._hub.keep(self._clock).append([Append(0, [entry])])
+        self._hub.tell()
+        if isinstance(answer, NotKept):
+            raise NotJournaled(signal=entry.signal, message_id=entry.id, timeout_s=0, reason=answer.detail)
+        return entry.id
 
     @staticmethod
     def _drain_wakeup(fd: int) -> None:

@@ -12,17 +12,16 @@ from typing import NamedTuple
 
 import zmq
 
+from kloros.chembus.binding import bind_alone, open_to_group
 from kloros.chembus.curve import Doorkeeper, secure_server
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.sockets import SocketLimits, tune
-from kloros.errors import BusError, EndpointRefused
+from kloros.errors import BusError
 
 _ANSWER_WITHIN_MS = 1_000
 _FRAMES_PER_MESSAGE = 2
 _SUBSCRIBE_ALL = b"\x01"
-_SOCKET_MODE = 0o660  # the directory decides who may come near; its group may talk
 _UINT64 = struct.Struct("=Q")
-_UCRED = struct.Struct("3i")
 _FIRST_LISTEN_FD = 3
 
 
@@ -145,10 +144,9 @@ class Forwarder:
             secure_server(self._frontend, pair.keys)
             secure_server(self._backend, pair.keys)
             for side, endpoint in ((self._frontend, pair.publish), (self._backend, pair.subscribe)):
-                self._bound.append(_bind(side, endpoint, listening.get(endpoint)))
+                self._bound.append(bind_alone(side, endpoint, listening.get(endpoint)))
                 if endpoint.startswith("ipc://") and endpoint not in listening:
-                    self._files.append(_ipc_path(endpoint))
-                    self._files[-1].chmod(_SOCKET_MODE)
+                    self._files.append(open_to_group(endpoint))
         self._frontend.send(_SUBSCRIBE_ALL)  # each publisher is told when its link comes up: that is its confirmation
 
     def _forward(self) -> None:
@@ -165,48 +163,6 @@ class Forwarder:
         if self._doorkeeper:
             self._doorkeeper.close()
         self._context.term()
-
-
-def _bind(side: zmq.Socket[bytes], endpoint: str, listening: int | None) -> str:
-    if listening is None:
-        _refuse_taken(endpoint)
-    else:
-        side.set(zmq.USE_FD, listening)
-    try:
-        side.bind(endpoint)
-    except zmq.ZMQError as error:
-        taken = error.errno == zmq.EADDRINUSE
-        reason = "another program already listens there" if taken else str(error.strerror)
-        raise EndpointRefused(endpoint=endpoint, reason=reason) from None
-    finally:
-        if listening is not None:
-            side.set(zmq.USE_FD, -1)
-    bound = side.get(zmq.LAST_ENDPOINT)
-    return bound.rstrip(b"\0").decode() if isinstance(bound, bytes) else endpoint
-
-
-def _ipc_path(endpoint: str) -> Path:
-    return Path(endpoint.removeprefix("ipc://"))
-
-
-def _refuse_taken(endpoint: str) -> None:
-    """Binding an ipc endpoint takes it from whoever has it, without a word: so ask before."""
-    if not endpoint.startswith("ipc://"):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        try:
-            caller.connect(str(_ipc_path(endpoint)))
-        except OSError:
-            return  # nobody there, or a file left behind
-        holder = _peer_pid(caller)
-    raise EndpointRefused(endpoint=endpoint, reason=f"another proxy already serves it{holder}")
-
-
-def _peer_pid(connected: socket.socket) -> str:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return ""
-    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return f" (process {_UCRED.unpack(credentials)[0]})"
 
 
 def systemd_listening(environment: Mapping[str, str], pid: int) -> dict[str, int]:

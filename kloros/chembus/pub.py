@@ -16,6 +16,7 @@ from kloros.chembus.declaration import Vocabulary
 from kloros.chembus.emitter import Emitter
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.facts import Facts
+from kloros.chembus.journal_blocking import BlockingJournal
 from kloros.chembus.link import PublisherLink
 from kloros.chembus.sockets import SocketLimits
 from kloros.chembus.vocabulary import VOCABULARY
@@ -30,6 +31,7 @@ class ChemPub:
 
     The first emit waits for the proxy, at most a second, so that a script's only message arrives, once. While the
     proxy is away messages are counted as lost (`counters.lost_unjoined`) and `emit` returns None.
+    The emit of a durable signal returns once the journal has it on disk, and raises when that takes too long.
     """
 
     def __init__(
@@ -55,6 +57,10 @@ class ChemPub:
         self._waited = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._link = PublisherLink(self._context, endpoints, limits or SocketLimits(), clock)
+        self._clock = clock
+        self._journal_endpoint = endpoints.journal
+        self._journal_lock = threading.Lock()
+        self._journal: BlockingJournal | None = None
         self._emitter = Emitter(
             self._link.send,
             name=zooid_name or "chem_pub",
@@ -80,17 +86,40 @@ class ChemPub:
         """Send a message; returns its id, or None when it could not go out (counted).
 
         Raises:
-            UnknownSignal, BadFacts, Oversize, RateLimited: See Bus.emit.
+            UnknownSignal, BadFacts, Oversize, RateLimited, NotJournaled: See Bus.emit.
         """
         with self._lock:
-            if self._closed:
-                raise BusError(detail="this ChemPub is closed")
+            self._require_open()
+            is_journaled = self._journal_endpoint is not None and self._emitter.is_durable(signal)
+        if is_journaled:
+            return self._emit_durable(
+                signal, facts, ecosystem=ecosystem, intensity=intensity, incident_id=incident_id, trace=trace
+            )
+        with self._lock:
+            self._require_open()
             if not self._waited:
                 self._waited = True
                 self._link.wait_up(_FIRST_EMIT_WAITS_S)
             return self._emitter.emit(
                 signal, facts, ecosystem=ecosystem, intensity=intensity, incident_id=incident_id, trace=trace
             )
+
+    def _emit_durable(self, signal: str, facts: Facts | Mapping[str, Any] | None, **envelope: Any) -> str | None:
+        with self._journal_lock:  # one at a time: the journal has them in the order of their numbers
+            with self._lock:
+                self._require_open()
+                entry = self._emitter.encode(signal, facts, **envelope)
+                if self._journal is None:
+                    assert self._journal_endpoint is not None
+                    self._journal = BlockingJournal(self._context, self._journal_endpoint, self._clock)
+            if entry is None:
+                return None
+            self._journal.append(entry)
+            return entry.id
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BusError(detail="this ChemPub is closed")
 
     @property
     def joined(self) -> bool:
@@ -107,11 +136,13 @@ class ChemPub:
 
     def close(self) -> None:
         """Say what was sent last and let it leave, which takes half a second at most. May be called twice."""
-        with self._lock:
+        with self._journal_lock, self._lock:
             if self._closed:
                 return
             self._emitter.farewell()
             self._closed = True
+            if self._journal:
+                self._journal.close()
             self._link.close()
             self._context.term()
 

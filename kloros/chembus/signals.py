@@ -172,6 +172,14 @@ COLONY = (
         heard_by=_EVERY_DAEMON,
     ),
     Signal(
+        name="Q_JOURNAL_ADVANCED",
+        facts=facts.JournalFacts,
+        ecosystem="colony",
+        summary="Durable signals were added to the journal: the doorbell of those who consume them.",
+        emitted_by="chem proxy",
+        heard_by="every consumer of durable signals",
+    ),
+    Signal(
         name="BUS_GAP",
         facts=facts.GapFacts,
         ecosystem="colony",

@@ -9,6 +9,8 @@ import msgspec
 
 from kloros.chembus.declaration import Signal, Vocabulary
 from kloros.chembus.envelope import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, Message, RefusalReason
+from kloros.chembus.journal import JOURNAL_SOCKET, MAX_ENTRIES, MAX_ROWS
+from kloros.chembus.journal_wire import JOURNAL_VERSION, VERBS
 
 _REF = "#/{name}"
 _INTRODUCTION = f"""# The ChemBus on the wire
@@ -28,7 +30,25 @@ up on a peer that sends a frame of more than {MAX_FRAME_BYTES >> 20} MiB.
 - The proxy subscribes to everything: a publisher's XPUB socket that reads `01` (hex) knows that its link is up, and
   `00` that it went. A subscriber knows that its subscriptions work once a probe it publishes on a topic of its own
   (`~join.<random>`) comes back. Ignore topics that begin with `~join.`.
-- **volatile** signals are fire and forget; gaps are counted and announced. **durable** ones are work.
+- **volatile** signals are fire and forget; gaps are counted and announced. **durable** ones are work: they go to the
+  journal first, and are then published with their `offset` in it.
+"""
+_JOURNAL = f"""## Journal, version {JOURNAL_VERSION}
+
+A ROUTER socket beside the proxy's (`ipc://<runtime directory>/{JOURNAL_SOCKET}`), spoken to by DEALER sockets. A
+message is two frames: a verb of one byte, and a MessagePack array. Fields may be added at the end of the arrays.
+`request` is a number that the client chooses and the answer repeats; everything may be asked again without harm.
+
+- An entry is what would go over the bus: the signal's name, the JSON body (without `offset`), and its `id`. The same
+  `id` again is the same entry and gets the same offset. An append is kept whole or not at all, and acknowledged when it
+  is on disk. At most {MAX_ENTRIES} entries.
+- After a commit each new entry is published under its signal's name, the body with `offset` added, and then
+  `Q_JOURNAL_ADVANCED` is: the doorbell. Consumers take their work from the journal, not from what they hear.
+- `journal` names the journal. It changes when the file was lost; offsets then begin anew, and so do consumers.
+- A page has at most {MAX_ROWS} rows; ask on from `next_after` until it is `end`. `missing` counts offsets after the
+  place asked for that are no longer kept.
+- A durable signal published without `offset`, by a client that knows no journal, is journaled when it is heard, once,
+  and is not published again.
 """
 
 
@@ -45,6 +65,8 @@ def wire_markdown(vocabulary: Vocabulary) -> str:
         "A receiver counts what it does not take, by reason, and goes on: "
         + ", ".join(f"`{reason}`" for reason in RefusalReason)
         + ".\n",
+        _JOURNAL,
+        _verbs(),
         "## Signals\n",
         _signals(vocabulary),
         "Beyond these, `Q_TRIGGER_<NAME>` is open to everyone, with TriggerFacts.\n",
@@ -52,6 +74,15 @@ def wire_markdown(vocabulary: Vocabulary) -> str:
         *(_shape(name, schemas[name]) for name in sorted(schemas)),
     ]
     return "\n".join(parts)
+
+
+def _verbs() -> str:
+    rows = [
+        "| verb | what is said |",
+        "|---|---|",
+        *(f"| `{verb.decode()}` | {said} |" for verb, said in VERBS.items()),
+    ]
+    return "\n".join(rows) + "\n"
 
 
 def _signals(signals: Iterable[Signal]) -> str:

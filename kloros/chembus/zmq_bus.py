@@ -17,12 +17,15 @@ from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message, RefusalReason
 from kloros.chembus.facts import Facts
 from kloros.chembus.join import JOIN_PREFIX, probe
+from kloros.chembus.journal import Entry, Journal
+from kloros.chembus.journal_blocking import BlockingJournal
+from kloros.chembus.journal_client import JournalClient
 from kloros.chembus.link import PublisherLink
 from kloros.chembus.receiver import HEARTBEAT, Receiver
 from kloros.chembus.sockets import SocketLimits, tune
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import Clock, SystemClock
-from kloros.errors import BusError, BusUnreachable
+from kloros.errors import BusError, BusUnreachable, EndpointRefused
 
 _PROBE_EVERY_MS = 5
 
@@ -73,6 +76,7 @@ class ZmqBus:
         self._sub.subscribe(HEARTBEAT)  # a HEARTBEAT says what was sent: lost tails are found with it
         secure_client(self._sub, endpoints.keys)
         self._sub.connect(endpoints.subscribe)
+        self._journal: BlockingJournal | None = None
         self._ready: deque[tuple[Message, bytes]] = deque()
         self._join_topic: bytes | None = None
         self._confirmed = False
@@ -107,9 +111,19 @@ class ZmqBus:
     ) -> str | None:
         if self._closed:
             raise BusError(detail="it is closed")
+        if self._endpoints.journal is not None and self._emitter.is_durable(signal):
+            entry = self._emitter.encode(
+                signal, facts, ecosystem=ecosystem, intensity=intensity, incident_id=incident_id, trace=trace
+            )
+            return self._keep(entry) if entry else None
         return self._emitter.emit(
             signal, facts, ecosystem=ecosystem, intensity=intensity, incident_id=incident_id, trace=trace
         )
+
+    def open_journal(self) -> Journal:
+        if self._endpoints.journal is None:
+            raise EndpointRefused(endpoint=self._endpoints.publish, reason="it has no journal beside it")
+        return JournalClient(self._context, self._endpoints.journal, self._clock)
 
     def subscribe(self, topic: str) -> None:
         if self._receiver.subscribe(topic):
@@ -167,9 +181,18 @@ class ZmqBus:
         self._closed = True
         self._confirmed = False
         self._sub.close(0)
+        if self._journal:
+            self._journal.close()
         self._link.close()
         if self._own_context:
             self._context.term()  # waits for what is on its way, no longer than the linger time
+
+    def _keep(self, entry: Entry) -> str:
+        assert self._endpoints.journal is not None
+        if self._journal is None:
+            self._journal = BlockingJournal(self._context, self._endpoints.journal, self._clock)
+        self._journal.append(entry)
+        return entry.id
 
     def _drain(self, limit: int) -> list[tuple[Message, bytes]]:
         self._receiver.begin_batch()

@@ -26,9 +26,12 @@ class Batch:
     What is done through `database`, saved and emitted here is committed together with the daemon's place in the
     journal: all of it, once, or nothing when `work` raises. It is then given again, the signals one by one; one that
     raises three times is put aside as a dead letter. So: change nothing but the database and this object.
+    `bodies` are the messages as JSON, just as their emitters wrote them. `processed` counts for the heartbeat; left
+    alone, it is the number of messages.
     """
 
     messages: Sequence[Message]
+    bodies: Sequence[bytes]
     database: Database
     store: StateStore
     log: FilteringBoundLogger

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import CycleReportFacts, FallbackFacts, HeartbeatFacts, TickEntry, TickFacts, TriggerFacts
 from kloros.clock import seconds_to_us, us_to_seconds
-from kloros.daemon.cycle import Cycle
+from kloros.daemon.cycle import Cycle, Outgoing
 from kloros.daemon.cycle_runner import CycleRunner
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.daemon.fallback import BeatKeeper, Limits, Pacing, Refusal, Run, Trigger
+from kloros.errors import OutboxFull
 
 Outcome = Literal["ok", "failed", "over_budget", "hung"]
 
@@ -49,8 +50,9 @@ class Consumer(Daemon):
         self._was_engaged = False
         self._common[self.signal] = self._on_trigger
         self._cycles = CycleRunner(
-            self.zooid, self.loop, self.clock, self.suite.cycles, work=self.cycle, prepare=self._prepare,
+            self.loop, self.clock, self.suite.cycles, work=self.cycle, prepare=self._prepare,
             on_done=self._on_done, on_overdrawn=self._on_overdrawn, on_hung=self._on_hung,
+            worker=self.durables.worker, is_taken=lambda: self.intake is not None and self.intake.is_working,
         )  # fmt: skip
         self._register_metrics()
 
@@ -79,8 +81,14 @@ class Consumer(Daemon):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a cycle is running."""
-        return self._cycles.is_busy
+        """Whether a cycle is running, or a batch."""
+        return self._cycles.is_busy or super().is_busy
+
+    def may_take_work(self) -> bool:
+        return super().may_take_work() and not self._cycles.is_busy
+
+    def on_work_done(self) -> None:
+        self._cycles.resume()
 
     # Hearing the scheduler
 
@@ -165,65 +173,73 @@ class Consumer(Daemon):
 
     def _on_done(self, cycle: Cycle, error: str | None) -> None:
         is_overdrawn = cycle.remaining_s < 0
+        self.beats.done(cycle.run.due_us)
         if error is None:
-            error = self._commit(cycle)
-        else:
-            self._remember(cycle, {})
-        self._tell(cycle, "failed" if error else "over_budget" if is_overdrawn else "ok", error)
+            error = self._commit(cycle, "over_budget" if is_overdrawn else "ok")
+        if error is not None:
+            self._close_without_effect(cycle, "failed", error)
         self._arm()
+        if self.intake:
+            self.intake.turn()
 
-    def _commit(self, cycle: Cycle) -> str | None:
-        """The cycle's documents and its beat in one transaction, then its signals; returns what went wrong."""
+    def _commit(self, cycle: Cycle, outcome: Outcome) -> str | None:
+        """The cycle's documents, its durable signals, its report and its beat in one transaction, then its other
+        signals; returns what went wrong."""
         try:
-            self._remember(cycle, cycle.documents)
-            for out in cycle.outgoing:
-                self.bus.emit(out.signal, out.facts, intensity=out.intensity, incident_id=out.incident_id)
+            report = self._report(cycle, outcome, None)
+            documents = {**cycle.documents, "pacing": self.beats.pacing}
+            self.durables.keep(documents, [*cycle.outgoing, Outgoing("Q_CYCLE_REPORT", report, 1.0, None)])
         except Exception as exception:  # facts that do not fit fail the cycle, not the daemon
             self.log.exception("cycle_commit_failed", schedule=self.schedule)
             return f"{type(exception).__name__}: {exception}"
+        self._tell(cycle, report)
         return None
 
-    def _remember(self, cycle: Cycle, documents: dict[str, object]) -> None:
-        self.beats.done(cycle.run.due_us)
-        with self.store.batch():
-            for name, document in documents.items():
-                self.store.put(name, document)
-            self.store.put("pacing", self.beats.pacing)
+    def _close_without_effect(self, cycle: Cycle, outcome: Outcome, error: str) -> None:
+        """Only the beat and the report remain of a cycle that went wrong."""
+        report = self._report(cycle, outcome, error)
+        try:
+            self.durables.keep({"pacing": self.beats.pacing}, [Outgoing("Q_CYCLE_REPORT", report, 1.0, None)])
+        except OutboxFull as full:
+            self.log.error("cycle_report_lost", schedule=self.schedule, reason=str(full))
+        self._tell(cycle, report)
 
     def _on_overdrawn(self, cycle: Cycle) -> None:
         self.count("over_budget")
         self.log.warning("cycle_over_budget", schedule=self.schedule, beat=cycle.run.beat, budget_s=cycle.budget_s)
 
     def _on_hung(self, cycle: Cycle) -> None:
-        self._remember(cycle, {})
-        self._tell(cycle, "hung", f"still running {-cycle.remaining_s:.0f} s after its budget")
+        self.beats.done(cycle.run.due_us)
+        self._close_without_effect(cycle, "hung", f"still running {-cycle.remaining_s:.0f} s after its budget")
         self.log.error("cycle_hung", schedule=self.schedule, beat=cycle.run.beat, budget_s=cycle.budget_s)
         self.stop(exit_code=1)
 
     # Telling
 
-    def _tell(self, cycle: Cycle, outcome: Outcome, error: str | None) -> None:
-        """One canonical log line, one cycle report, the metrics."""
+    def _report(self, cycle: Cycle, outcome: Outcome, error: str | None) -> CycleReportFacts:
         run, duration_s = cycle.run, max(0.0, self.clock.monotonic_s() - cycle.started_s)
-        due_ts = None if run.due_us is None else us_to_seconds(run.due_us)
+        return CycleReportFacts(
+            daemon=self.zooid, schedule=self.schedule, beat=run.beat,
+            due_ts=None if run.due_us is None else us_to_seconds(run.due_us), source=run.source.value,
+            outcome=outcome, started_ts=us_to_seconds(cycle.started_us), duration_s=round(duration_s, 6),
+            processed=cycle.processed, backlog=cycle.backlog, error=error, missed=run.missed, coalesced=cycle.coalesced,
+        )  # fmt: skip
+
+    def _tell(self, cycle: Cycle, report: CycleReportFacts) -> None:
+        """One canonical log line, the metrics."""
+        run, outcome, duration_s = cycle.run, report.outcome, report.duration_s
         self._last_beat = self._last_beat if run.beat is None else run.beat
         self.backlog = cycle.backlog
         self.processed_count += cycle.processed
         self._cycles_total.labels(run.source.value, outcome).inc()
         self._cycle_s.observe(duration_s)
         self._missed.inc(run.missed)
-        report = CycleReportFacts(
-            daemon=self.zooid, schedule=self.schedule, beat=run.beat, due_ts=due_ts, source=run.source.value,
-            outcome=outcome, started_ts=us_to_seconds(cycle.started_us), duration_s=round(duration_s, 6),
-            processed=cycle.processed, backlog=cycle.backlog, error=error, missed=run.missed, coalesced=cycle.coalesced,
-        )  # fmt: skip
         self.log.log(
             logging.INFO if outcome == "ok" else logging.WARNING, "cycle", schedule=self.schedule, beat=run.beat,
-            due_ts=due_ts, source=run.source.value, outcome=outcome, duration_ms=round(duration_s * 1e3, 1),
+            due_ts=report.due_ts, source=run.source.value, outcome=outcome, duration_ms=round(duration_s * 1e3, 1),
             processed=cycle.processed, backlog=cycle.backlog or None, missed=run.missed or None,
-            coalesced=cycle.coalesced or None, error=error,
+            coalesced=cycle.coalesced or None, error=report.error,
         )  # fmt: skip
-        self.bus.emit("Q_CYCLE_REPORT", report)
 
     def mode(self) -> str:
         mode = super().mode()
@@ -243,7 +259,7 @@ class Consumer(Daemon):
         return facts
 
     def on_stop(self) -> None:
-        self._cycles.close()
+        self._cycles.cancel()
         self.store.put("pacing", self.beats.pacing)
 
 

@@ -11,9 +11,6 @@ from kloros.daemon.fallback import Run
 from kloros.daemon.loop import Loop
 from kloros.daemon.suite_settings import CycleSettings
 
-# How long a stopping consumer waits for the cycle it is in.
-STOP_GRACE_S = 1.5
-
 
 class CycleRunner:
     """At most one cycle runs; requests that come meanwhile coalesce into one run after it.
@@ -24,11 +21,12 @@ class CycleRunner:
         on_done: called in the loop with the cycle and what went wrong, or None.
         on_overdrawn: called in the loop when a cycle outlives its budget.
         on_hung: called in the loop when it outlives all patience; the worker is lost by then.
+        worker: the thread, which others may use too.
+        is_taken: whether they do so now; `resume` must be called when they no longer do.
     """
 
     def __init__(
         self,
-        name: str,
         loop: Loop,
         clock: Clock,
         limits: CycleSettings,
@@ -38,11 +36,13 @@ class CycleRunner:
         on_done: Callable[[Cycle, str | None], None],
         on_overdrawn: Callable[[Cycle], None],
         on_hung: Callable[[Cycle], None],
+        worker: Worker,
+        is_taken: Callable[[], bool],
     ) -> None:
         self._loop, self._clock, self._limits = loop, clock, limits
         self._work, self._prepare, self._on_done = work, prepare, on_done
         self._on_overdrawn, self._on_hung = on_overdrawn, on_hung
-        self._worker = Worker(f"{name}-cycle")
+        self._worker, self._is_taken = worker, is_taken
         self._running: Cycle | None = None
         self._pending: Run | None = None
         self._coalesced = 0
@@ -54,7 +54,7 @@ class CycleRunner:
 
     def request(self, run: Run) -> None:
         """Run it now, or once after the cycle that is running."""
-        if self._running is None:
+        if self._running is None and not self._is_taken():
             self._start(run)
         elif self._pending is None:
             self._pending = run
@@ -67,13 +67,17 @@ class CycleRunner:
         """Nothing is to run after the present cycle."""
         self._pending, self._coalesced = None, 0
 
-    def close(self) -> None:
-        """Ask the running cycle to end, wait a little for it, and let it tell its outcome if it did."""
+    def resume(self) -> None:
+        """The worker is free: run what was requested meanwhile."""
+        if self._running is None and self._pending is not None:
+            run, self._pending = self._pending, None
+            self._start(run)
+
+    def cancel(self) -> None:
+        """Ask the running cycle to end, and start none after it."""
         self.forget_pending()
         if self._running:
             self._running.cancelled.set()
-        if self._worker.close(STOP_GRACE_S):
-            self._loop.turn(0.0)
 
     def _start(self, run: Run) -> None:
         cycle = self._prepare(run)
@@ -99,9 +103,7 @@ class CycleRunner:
         self._loop.at_monotonic("budget", None)
         self._loop.at_monotonic("hang", None)
         self._on_done(cycle, error)
-        if self._pending is not None:
-            run, self._pending = self._pending, None
-            self._start(run)
+        self.resume()
 
     def _overdrawn(self, cycle: Cycle) -> None:
         cycle.cancelled.set()

@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
-from structlog.typing import FilteringBoundLogger
-
 import kloros
-from kloros.chembus.bus import Bus, Loss
+from kloros.chembus.bus import Loss
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
-from kloros.clock import Clock, seconds_to_us, us_to_seconds
+from kloros.chembus.facts import Facts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
+from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.batch import Batch
+from kloros.daemon.cycle import Outgoing
+from kloros.daemon.durables import Durables
+from kloros.daemon.intake import Intake
+from kloros.daemon.kit import Kit as Kit  # where subclasses look for it
 from kloros.daemon.loop import Loop
+from kloros.daemon.losses import announce_losses
 from kloros.daemon.maintenance import Maintenance
-from kloros.daemon.notify import Notify
-from kloros.daemon.suite_settings import SuiteSettings
-from kloros.place import Place
 from kloros.storage.database import Tables
-from kloros.storage.state_store import StateStore
-from kloros.telemetry.metrics import Metrics
 
 HEARTBEAT_INTERVAL_S = 10.0
 HOUSEKEEPING_INTERVAL_S = 1.0
 # Messages handled before the loop looks at its timers again.
 RECEIVE_BATCH = 256
-# A lost announcement of a loss is counted, not announced in turn.
-ABOUT_LOSSES = ("BUS_GAP", "BUS_DROP")
 JOIN_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Kit:
-    """What the composition root hands to a daemon."""
-
-    clock: Clock
-    bus: Bus
-    store: StateStore
-    log: FilteringBoundLogger
-    metrics: Metrics
-    notify: Notify
-    place: Place
-    suite: SuiteSettings
 
 
 class Daemon:
@@ -52,13 +33,15 @@ class Daemon:
     thread.
 
     `hears` are signals heard live (`on_signal`). `consumes` are durable signals, read from the journal in order, each
-    with its effect exactly once (`work`). `tables` are the daemon's own in its database, see storage.database.
+    with its effect exactly once (`work`, which is given at most `batch_limit` at a time). `tables` are the daemon's own
+    in its database, see storage.database.
     """
 
     zooid: ClassVar[str]
     niche: ClassVar[str]
     hears: ClassVar[tuple[str, ...]] = ()
     consumes: ClassVar[tuple[str, ...]] = ()
+    batch_limit: ClassVar[int] = 500
     tables: ClassVar[Tables] = {}
 
     def __init__(self, kit: Kit) -> None:
@@ -71,6 +54,7 @@ class Daemon:
         self.clock_steps = 0
         self.last_step_s = 0.0
         self.counters: dict[str, int] = {}
+        self.durables = Durables(self, kit)
         self.maintenance = self.store.get("maintenance", Maintenance) or Maintenance()
         self._started_s = self.clock.monotonic_s()
         self._wall_offset_s = self._wall_minus_monotonic_s()
@@ -85,6 +69,8 @@ class Daemon:
             "STATUS_REQUEST": lambda _message: self.beat_heart(),
             "HEARTBEAT": lambda _message: None,  # heard so that a publisher's lost last messages are noticed
         }
+        if self.consumes:
+            self._common["Q_JOURNAL_ADVANCED"] = self.durables.consume().on_doorbell
         self.metrics.counters_from(
             "kloros_bus_messages", "Messages of this process by what became of them.", self.bus.counters.as_dict
         )
@@ -156,6 +142,39 @@ class Daemon:
 
     # Running
 
+    def emit(
+        self,
+        signal: str,
+        facts: Facts | Mapping[str, object] | None = None,
+        *,
+        intensity: float = 1.0,
+        incident_id: str | None = None,
+    ) -> None:
+        """Send a signal; a durable one through the outbox, without waiting for the journal. In the loop's thread.
+
+        Raises:
+            OutboxFull: The disk cannot be written, and there is no room in memory either.
+            BadFacts, Oversize, RateLimited: See Bus.emit.
+        """
+        self.durables.emit(Outgoing(signal, facts, intensity, incident_id))
+
+    @property
+    def intake(self) -> Intake | None:
+        """What reads the journal for this daemon, if it consumes anything."""
+        return self.durables.intake
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is at work, or waits for an answer of the journal."""
+        return self.durables.is_busy
+
+    def may_take_work(self) -> bool:
+        """Whether a batch may be worked off now."""
+        return self.is_working
+
+    def on_work_done(self) -> None:
+        """The worker has ended a batch."""
+
     @property
     def in_maintenance(self) -> bool:
         """Whether nobody is to work now."""
@@ -192,6 +211,7 @@ class Daemon:
             self.loop.every("watchdog", self.notify.watchdog_interval_s, self.feed_watchdog)
         self._arm_maintenance()
         self.on_start()
+        self.durables.start()
         self.log.info("started", zooid=self.zooid, version=kloros.__version__)
         self._housekeeping()
         self.notify.ready()
@@ -201,6 +221,7 @@ class Daemon:
         """Let go of what `start` took; closing the bus says farewell."""
         self.notify.stopping()
         self.on_stop()
+        self.durables.stop()
         self.log.info("stopped", zooid=self.zooid, exit_code=self.exit_code)
         self.loop.close()
 
@@ -292,6 +313,7 @@ class Daemon:
     def _housekeeping(self) -> None:
         self._receive()  # also lets a bus that lost its link go on joining
         self._announce_losses()
+        self.durables.outbox.pump()
         self._name_lacks()
         self._note_maintenance()
         self.on_housekeeping()
@@ -301,32 +323,7 @@ class Daemon:
         losses = self.bus.take_losses()
         if losses:
             self.on_losses(losses)
-        for loss in losses:
-            if loss.signal in ABOUT_LOSSES:
-                continue
-            if loss.kind == "gap":
-                self.log.warning("bus_gap", signal=loss.signal, pub=loss.pub, missing=loss.missing)
-                self.bus.emit(
-                    "BUS_GAP",
-                    GapFacts(
-                        observer=self.zooid,
-                        signal=loss.signal,
-                        pub=loss.pub,
-                        missing=loss.missing,
-                        since_ts=us_to_seconds(loss.since_us),
-                    ),
-                )
-            else:
-                self.log.warning("bus_drop", signal=loss.signal, dropped=loss.missing)
-                self.bus.emit(
-                    "BUS_DROP",
-                    DropFacts(
-                        observer=self.zooid,
-                        signal=loss.signal,
-                        dropped=loss.missing,
-                        since_ts=us_to_seconds(loss.since_us),
-                    ),
-                )
+        announce_losses(losses, self.bus, self.log, self.zooid)
 
     def _name_lacks(self) -> None:
         if self.bus.joined != self._was_joined:

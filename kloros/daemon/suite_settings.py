@@ -19,6 +19,14 @@ class BusSettings(Settings, frozen=True):
     queue_messages: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
 
 
+class JournalSettings(Settings, frozen=True):
+    """[journal]"""
+
+    max_mb: Annotated[int, Meta(ge=1)] = 1024
+    keep_s: PositiveSeconds = 604_800.0
+    consumer_forgotten_after_s: PositiveSeconds = 2_592_000.0
+
+
 class MetricsSettings(Settings, frozen=True):
     """[metrics]"""
 
@@ -52,6 +60,7 @@ class SuiteSettings(Settings, frozen=True):
     """The whole file."""
 
     bus: BusSettings = BusSettings()
+    journal: JournalSettings = JournalSettings()
     metrics: MetricsSettings = MetricsSettings()
     logs: LogSettings = LogSettings()
     fallback: FallbackSettings = FallbackSettings()

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from kloros.chembus import pub, sub
 from kloros.chembus.endpoints import Endpoints, compat_endpoints
 from kloros.chembus.inbox import OnJson
+from kloros.errors import NotJournaled
+from kloros.telemetry.logs import get_logger
 
 __all__ = ["ChemPub", "ChemSub"]
 
@@ -25,6 +28,15 @@ class ChemPub(pub.ChemPub):
     def __init__(self, ipc_path: str | None = None) -> None:
         """`ipc_path` is accepted for old callers' sake and ignored, as it always was."""
         super().__init__(_endpoints(os.environ), open_facts=True)
+
+    def emit(self, signal: str, **message: Any) -> str | None:
+        """See kloros.chembus.pub.ChemPub.emit. What the journal would not confirm is logged: old callers do not expect
+        an exception from an emit."""
+        try:
+            return super().emit(signal, **message)
+        except NotJournaled as error:
+            get_logger().error("not_journaled", signal=signal, reason=str(error))
+            return None
 
 
 class ChemSub(sub.ChemSub):

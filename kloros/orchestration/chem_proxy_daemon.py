@@ -1,17 +1,24 @@
-"""The bus itself as a process: forwards in C, looks on in Python, and names what should not be on the bus."""
+"""The bus itself as a process: forwards in C, keeps the journal of durable signals, looks on in Python, and names what
+should not be on the bus."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from typing import ClassVar
 
 from kloros.chembus.endpoints import Endpoints, compat_endpoints
+from kloros.chembus.envelope import Message
+from kloros.chembus.journal import Entry
+from kloros.chembus.journal_server import JournalServer
 from kloros.chembus.proxy import Forwarder, systemd_listening
 from kloros.chembus.sockets import SocketLimits
-from kloros.daemon.daemon import Daemon, Kit
+from kloros.chembus.vocabulary import VOCABULARY, Delivery
+from kloros.daemon.daemon import RECEIVE_BATCH, Daemon, Kit
 from kloros.daemon.runner import main
 from kloros.errors import BusError
+from kloros.storage.journal_store import JournalStore, Retention
 
 
 class ChemProxyDaemon(Daemon):
@@ -32,11 +39,40 @@ class ChemProxyDaemon(Daemon):
             limits=SocketLimits(send_queue=queue, receive_queue=queue, linger_ms=0),
             listening=systemd_listening(os.environ, os.getpid()),
         )
+        kept = self.suite.journal
+        retention = Retention(kept.max_mb << 20, kept.keep_s, kept.consumer_forgotten_after_s)
+        self._store = JournalStore(self.place.state / "chem_proxy" / "journal.db", retention)
+        self._journal = JournalServer(home, self._store, self.clock)
+        self._durable = {signal.name for signal in VOCABULARY if signal.delivery is Delivery.DURABLE}
+        self._heard = 0
+        self._named_set_aside = False
+        self.metrics.counters_from(
+            "kloros_journal_entries", "Durable signals by what became of them.", lambda: self._journal.counters
+        )
+        lacking = self.metrics.gauge("kloros_journal_lacking", "1 while nothing can be kept.")
+        lacking.set_function(lambda: float(self._journal.lack is not None))
         self._forwarded = 0
         self._refused = 0
 
     def on_start(self) -> None:
         self.log.info("bus_open", endpoints=self._forwarder.endpoints)
+
+    def _receive(self) -> None:
+        for message, body in self.bus.receive_with_bodies(RECEIVE_BATCH):
+            self._handle(message)
+            if message.offset is None and message.signal in self._durable:
+                self._keep(message, body)
+
+    def _keep(self, message: Message, body: bytes) -> None:
+        """Journal a durable signal that came the volatile way, from a client that knows no journal: once."""
+        self._heard += 1
+        digest = hashlib.sha256(body).hexdigest()
+        made_up = f"legacy:{message.pub or '-'}:{digest}:{self.bus.pub.rpartition('@')[2]}.{self._heard}"
+        if self._journal.take(Entry(message.id or made_up, message.signal, body)):
+            self.count("journaled_legacy")
+        else:
+            self.count("lost_legacy")
+            self.log.error("legacy_signal_lost", signal=message.signal, reason=self._journal.lack or "too many wait")
 
     def on_housekeeping(self) -> None:
         try:
@@ -48,6 +84,12 @@ class ChemProxyDaemon(Daemon):
         self.count("forwarded", forwarded - self._forwarded)
         self._forwarded = forwarded
         self._name_refusals()
+        if not self._journal.alive():
+            self.log.error("journal_failed", reason=repr(self._journal.failure))
+            self.stop(exit_code=1)
+        if self._store.set_aside and not self._named_set_aside:
+            self._named_set_aside = True
+            self.log.error("journal_set_aside", path=str(self._store.set_aside), salvaged=self._store.salvaged)
 
     def _name_refusals(self) -> None:
         """One line for what was refused since the last look, with the latest as the example."""
@@ -61,14 +103,18 @@ class ChemProxyDaemon(Daemon):
             self._refused = refused
 
     def feed_watchdog(self) -> None:
-        if self.bus.joined and self._forwarder.alive():
+        if self.bus.joined and self._forwarder.alive() and self._journal.alive():
             super().feed_watchdog()
 
     def status(self) -> str:
-        return f"{self.mode()}, {self._forwarded} messages forwarded, {self._refused} refused"
+        lack = f", journal lacks: {self._journal.lack}" if self._journal.lack else ""
+        kept = self._journal.counters["appended"]
+        return f"{self.mode()}, {self._forwarded} messages forwarded, {self._refused} refused, {kept} kept{lack}"
 
     def wind_down(self) -> None:
         super().wind_down()
+        self._journal.close()
+        self._store.close()
         self.bus.close()  # its farewell still has to pass
         self._forwarder.close()
 

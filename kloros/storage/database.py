@@ -31,10 +31,11 @@ _DISK = _CORRUPT | {
 class Database:
     """The connection to one file. Safe to use from several threads, one at a time in a transaction."""
 
-    def __init__(self, path: Path, tables: Tables) -> None:
+    def __init__(self, path: Path, tables: Tables, *, is_suspect: bool = False) -> None:
         """Open `path`, made if need be, and apply what is missing of `tables`.
 
-        A corrupt file is moved to `<name>.corrupt` (`set_aside`), and an empty one takes its place.
+        A corrupt file is moved to `<name>.corrupt` (`set_aside`), and an empty one takes its place. A small file is
+        examined for that from end to end; so is a large one when it `is_suspect`.
 
         Raises:
             StoreUnusable: The disk refuses, or the file was written by a newer version of the suite.
@@ -44,6 +45,7 @@ class Database:
         self._lock = threading.RLock()
         self._depth = 0
         self._is_forcing = False
+        self._is_suspect = is_suspect
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -118,8 +120,13 @@ class Database:
 
     def close(self) -> None:
         """Let go of the file. May be called twice."""
-        with self._lock, suppress(sqlite3.Error):
-            self._connection.close()
+        if not self._lock.acquire(timeout=_BUSY_TIMEOUT_S):
+            return  # a thread that never ends is in a transaction, which ends with the process
+        try:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        finally:
+            self._lock.release()
 
     def _connect(self, tables: Tables) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -128,7 +135,7 @@ class Database:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            if self.path.stat().st_size <= _CHECKED_BYTES:
+            if self._is_suspect or self.path.stat().st_size <= _CHECKED_BYTES:
                 verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(f"database disk image is malformed: {verdict}")
@@ -189,6 +196,8 @@ def _is_corrupt(error: sqlite3.Error) -> bool:
 def _move_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.corrupt")
     path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for suffix in ("-wal", "-shm"):  # what it says may be readable yet
+        log = path.with_name(path.name + suffix)
+        if log.exists():
+            log.replace(aside.with_name(aside.name + suffix))
     return aside

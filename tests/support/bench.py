@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 from kloros.chembus.envelope import Message
 from kloros.chembus.memory import MemoryBus, MemoryHub
 from kloros.clock import VirtualClock
-from kloros.daemon.consumer import Consumer
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.daemon.notify import Notify
 from kloros.daemon.suite_settings import SuiteSettings
@@ -55,10 +54,10 @@ class Bench(Generic[DaemonT]):
         self.daemon.loop.turn(0.0)
         self.daemon.loop.turn(0.0)
         for _ in range(_CYCLE_LIMIT_TURNS):
-            if not (isinstance(self.daemon, Consumer) and self.daemon.is_busy):
+            if not self.daemon.is_busy or not self.hub.up:
                 return
             self.daemon.loop.turn(_TURN_S)
-        raise AssertionError("a cycle is stuck")
+        raise AssertionError("it is stuck")
 
     def heard(self, signal: str) -> list[Message]:
         """All messages of that signal since the bench was set up."""

@@ -1,0 +1,324 @@
+"""The journal on disk: durable signals by offset, who reads them and how far, and what is no longer kept.
+
+An offset is never given twice, and an id never gets two: the ids of signals that are no longer kept are remembered for
+a long while, because an emitter that was away may send one again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from kloros.errors import StoreUnusable
+from kloros.storage.database import Database, Tables
+
+_TABLES: Tables = {
+    "journal": (
+        """
+        CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE messages (
+            offset INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, signal TEXT NOT NULL,
+            ts_us INTEGER NOT NULL, body BLOB NOT NULL
+        );
+        CREATE TABLE consumers (
+            name TEXT PRIMARY KEY, signals TEXT NOT NULL, offset INTEGER NOT NULL, seen_us INTEGER NOT NULL
+        ) WITHOUT ROWID;
+        CREATE TABLE past_ids (id TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE INDEX past_ids_by_offset ON past_ids (offset)
+        """,
+    )
+}
+_INSERT = "INSERT INTO messages (offset, id, signal, ts_us, body) VALUES (?, ?, ?, ?, ?)"
+_KNOWN = (
+    "SELECT m.id, m.offset FROM json_each(?1) j JOIN messages m ON m.id = j.value"
+    " UNION ALL SELECT p.id, p.offset FROM json_each(?1) j JOIN past_ids p ON p.id = j.value"
+)
+_SCANNED_ROWS = 20_000  # looked at for one page, whether they match or not: bounds how long a read takes
+_PRUNED_AT_ONCE = 2_000
+_PAST_IDS = 1_000_000
+_SALVAGE_LEAP = 1_000_000  # offsets that may have been given and were lost with the end of a corrupt file
+_SALVAGED_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What is kept: everything younger than `keep_s` or not read by every known consumer, within `max_bytes`."""
+
+    max_bytes: int = 1 << 30
+    keep_s: float = 7 * 86_400.0
+    consumer_forgotten_after_s: float = 30 * 86_400.0
+
+
+@dataclass
+class Tidied:
+    """What one tidying did."""
+
+    read: int = 0
+    unread: int = 0
+    forgotten: tuple[str, ...] = ()
+
+
+@dataclass
+class _Reader:
+    signals: tuple[str, ...]
+    offset: int
+    seen_us: int
+
+
+class JournalStore:
+    """See chembus.journal.JournalStore. Belongs to one thread; opens its file when it is first needed."""
+
+    def __init__(self, path: Path, retention: Retention | None = None) -> None:
+        self.path = path
+        self.retention = retention or Retention()
+        self.set_aside: Path | None = None
+        self.salvaged = 0
+        self._file: Database | None = None
+        self._journal = ""
+        self._pruned = 0
+        self._end = 0
+        self._readers: dict[str, _Reader] = {}
+        self._unwritten: set[str] = set()
+        self._is_suspect = False
+
+    @property
+    def journal(self) -> str:
+        self._database()
+        return self._journal
+
+    def append(self, entries: Sequence[tuple[str, str, bytes]], now_us: int) -> list[tuple[int, bool]]:
+        placed: list[tuple[int, bool]] = []
+        rows: list[tuple[int, str, str, int, bytes]] = []
+        try:
+            database = self._database()
+            end = self._end
+            with database.transaction(forced=True):
+                known: dict[str, int] = dict(database.query(_KNOWN, (json.dumps([entry[0] for entry in entries]),)))
+                for message_id, signal, body in entries:
+                    offset = known.get(message_id)
+                    if offset is None:
+                        end += 1
+                        known[message_id] = end
+                        rows.append((end, message_id, signal, now_us, body))
+                    placed.append((offset or end, offset is None))
+                database.execute_many(_INSERT, rows)
+                self._write_readers(database)
+        except StoreUnusable as error:
+            self._give_up(error)
+            raise
+        self._end = end
+        self._unwritten.clear()
+        return placed
+
+    def read(
+        self, signals: Sequence[str], after: int, limit: int, limit_bytes: int
+    ) -> tuple[list[tuple[int, str, bytes]], int]:
+        after = max(after, self._pruned)
+        reach = min(self._end, after + _SCANNED_ROWS)
+        where, values = _matching(signals)
+        wanted = f"offset > ? AND offset <= ? AND {where}"
+        sql = f"SELECT offset, signal, body FROM messages WHERE {wanted} ORDER BY offset LIMIT ?"
+        try:
+            rows = self._database().query(sql, (after, reach, *values, limit))
+        except StoreUnusable as error:
+            self._give_up(error)
+            raise
+        is_cut = len(rows) == limit
+        size_bytes = 0
+        for index, (_, _, body) in enumerate(rows):
+            size_bytes += len(body)
+            if size_bytes > limit_bytes and index:
+                rows, is_cut = rows[:index], True
+                break
+        return rows, rows[-1][0] if is_cut else max(after, reach)
+
+    def bounds(self) -> tuple[int, int]:
+        self._database()
+        return self._pruned, self._end
+
+    def note_consumer(self, name: str, signals: Sequence[str], offset: int | None, now_us: int) -> None:
+        self._database()
+        reader = self._readers.get(name)
+        if reader is None:
+            reader = self._readers[name] = _Reader(tuple(signals), 0, now_us)
+        reader.signals, reader.seen_us = tuple(signals), now_us
+        if offset is not None:
+            reader.offset = min(offset, self._end)
+        self._unwritten.add(name)
+
+    def tidy(self, now_us: int) -> Tidied:
+        """Forget consumers that stay away, and delete a bounded part of what need not be kept.
+
+        Raises:
+            StoreUnusable: The disk refuses.
+        """
+        done = Tidied()
+        try:
+            database = self._database()
+            with database.transaction():
+                self._write_readers(database)
+                done.forgotten = self._forget_readers(database, now_us)
+                slowest = min((reader.offset for reader in self._readers.values()), default=self._end)
+                oldest_us = now_us - int(self.retention.keep_s * 1e6)
+                through = self._last_older(database, slowest, oldest_us)
+                if self._used_bytes(database) > self.retention.max_bytes:
+                    through = max(through, min(self._end, self._pruned + _PRUNED_AT_ONCE))
+                if through > self._pruned:
+                    gone = self._prune(database, through)
+                    done.unread = max(0, through - max(slowest, self._pruned))
+                    done.read = max(0, gone - done.unread)
+        except StoreUnusable as error:
+            self._give_up(error)
+            raise
+        self._unwritten.clear()
+        self._pruned = max(self._pruned, through)
+        return done
+
+    def status(self) -> dict[str, Any]:
+        database = self._database()
+        return {
+            "journal": self._journal,
+            "path": str(self.path),
+            "first_offset": self._pruned + 1 if self._pruned < self._end else None,
+            "end_offset": self._end,
+            "used_bytes": self._used_bytes(database),
+            "max_bytes": self.retention.max_bytes,
+            "keep_s": self.retention.keep_s,
+            "set_aside": str(self.set_aside) if self.set_aside else None,
+            "consumers": [
+                {
+                    "name": name, "signals": list(reader.signals), "offset": reader.offset,
+                    "behind": self._end - reader.offset, "seen_ts": reader.seen_us / 1e6,
+                }
+                for name, reader in sorted(self._readers.items())
+            ],
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Write down who reads and how far, and let go of the file."""
+        if self._file is not None:
+            with suppress(StoreUnusable), self._file.transaction():
+                self._write_readers(self._file)
+            self._file.close()
+            self._file = None
+
+    def _database(self) -> Database:
+        if self._file is None:
+            database = Database(self.path, _TABLES, is_suspect=self._is_suspect)
+            try:
+                self._load(database)
+            except BaseException:
+                database.close()
+                raise
+            self._file, self._is_suspect = database, False
+        return self._file
+
+    def _load(self, database: Database) -> None:
+        if database.set_aside:
+            self.set_aside = database.set_aside
+            self.salvaged = _salvage(database.set_aside, database)
+        found = database.query("SELECT value FROM meta WHERE name = 'journal'")
+        self._journal = found[0][0] if found else secrets.token_hex(8)
+        if not found:
+            database.execute("INSERT INTO meta VALUES ('journal', ?)", (self._journal,))
+        last = database.query("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")
+        self._end = last[0][0] if last else 0
+        first = database.query("SELECT min(offset) FROM messages")[0][0]
+        self._pruned = self._end if first is None else first - 1
+        rows = database.query("SELECT name, signals, offset, seen_us FROM consumers")
+        on_disk = {
+            name: _Reader(tuple(json.loads(signals)), offset, seen_us) for name, signals, offset, seen_us in rows
+        }
+        self._readers = on_disk | self._readers
+
+    def _give_up(self, error: StoreUnusable) -> None:
+        """Open the file anew next time: it, or the disk, may be another one by then."""
+        self._is_suspect = "malformed" in str(error.reason) or "not a database" in str(error.reason)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write_readers(self, database: Database) -> None:
+        rows = [
+            (name, json.dumps(reader.signals), reader.offset, reader.seen_us)
+            for name in self._unwritten
+            if (reader := self._readers.get(name))
+        ]
+        database.execute_many("INSERT OR REPLACE INTO consumers VALUES (?, ?, ?, ?)", rows)
+
+    def _forget_readers(self, database: Database, now_us: int) -> tuple[str, ...]:
+        oldest_us = now_us - int(self.retention.consumer_forgotten_after_s * 1e6)
+        gone = tuple(name for name, reader in self._readers.items() if reader.seen_us < oldest_us)
+        for name in gone:
+            del self._readers[name]
+            database.execute("DELETE FROM consumers WHERE name = ?", (name,))
+        return gone
+
+    def _last_older(self, database: Database, slowest: int, oldest_us: int) -> int:
+        """The offset up to which everything is read and old enough, no further than is pruned at once."""
+        reach = min(slowest, self._pruned + _PRUNED_AT_ONCE)
+        sql = "SELECT min(offset) FROM messages WHERE offset <= ? AND ts_us >= ?"
+        young: int | None = database.query(sql, (reach, oldest_us))[0][0]
+        return reach if young is None else young - 1
+
+    def _prune(self, database: Database, through: int) -> int:
+        database.execute("INSERT OR IGNORE INTO past_ids SELECT id, offset FROM messages WHERE offset <= ?", (through,))
+        database.execute("DELETE FROM past_ids WHERE offset <= ?", (through - _PAST_IDS,))
+        return database.execute("DELETE FROM messages WHERE offset <= ?", (through,))
+
+    @staticmethod
+    def _used_bytes(database: Database) -> int:
+        pages, free, size = (
+            database.query(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+
+def _matching(signals: Sequence[str]) -> tuple[str, list[str]]:
+    """The condition under which a row is wanted, and its values."""
+    if "*" in signals:
+        return "1", []
+    exact = [name for name in signals if not name.endswith("*")]
+    prefixes = [name[:-1] for name in signals if name.endswith("*")]
+    parts = [f"signal IN ({', '.join('?' * len(exact))})", *("substr(signal, 1, ?) = ?" for _ in prefixes)]
+    values: list[Any] = [*exact]
+    for prefix in prefixes:
+        values += [len(prefix), prefix]
+    return f"({' OR '.join(parts)})", values
+
+
+def _salvage(corrupt: Path, into: Database) -> int:
+    """Take over what can still be read of a journal, under its own name, so that its readers find their place.
+
+    Without its name nothing is taken: readers would begin anew, and what they have read would have its effect twice.
+    """
+    taken = 0
+    try:
+        with closing(sqlite3.connect(corrupt)) as old:
+            name = old.execute("SELECT value FROM meta WHERE name = 'journal'").fetchone()[0]
+            rows = old.execute("SELECT offset, id, signal, ts_us, body FROM messages ORDER BY offset")
+            with into.transaction(forced=True):
+                into.execute("INSERT INTO meta VALUES ('journal', ?)", (name,))
+                last = 0
+                with suppress(sqlite3.DatabaseError):
+                    while some := list(islice(rows, _SALVAGED_AT_ONCE)):
+                        into.execute_many(_INSERT, some)
+                        taken, last = taken + len(some), some[-1][0]
+                _leap(into, last)
+    except (sqlite3.Error, TypeError, OSError):
+        return taken
+    return taken
+
+
+def _leap(database: Database, last: int) -> None:
+    """Give offsets from far behind `last` on."""
+    row = (last + _SALVAGE_LEAP, "~leap", "~leap", 0, b"{}")
+    database.execute(_INSERT, row)
+    database.execute("DELETE FROM messages WHERE id = '~leap'")
