@@ -60,11 +60,12 @@ class HistoryWriter:
         steps: tuple[Callable[[], Step], ...] = (
             lambda: self._store.trim_age(self.bounds, now_us),
             lambda: self._store.trim_size(self.bounds),
-            self._store.give_back,
+            lambda: self._store.give_back(self.bounds),
         )
         for step in steps:
             while not is_cancelled() and (done := step()):
                 self.let_go += done.rows
+                self._store.end_wal()
         return self.let_go - before
 
     def file_bytes(self) -> int:
@@ -83,6 +84,7 @@ class HistoryWriter:
         self._buffer.stored()
         try:
             self._trim_size()
+            self._store.end_wal()
         except StoreUnusable as error:
             self._note_lack(error)
 

@@ -51,7 +51,10 @@ _LEAST_ROWS = 100
 _ROW_OVERHEAD_BYTES = 250
 # So much of the file may lie free: the next inserts use it.
 _SPARE_BYTES = 1 << 20
-_WAL_LIMIT_BYTES = 8 << 20
+_WAL_LIMIT_BYTES = 4 << 20
+# For so long the writer waits for readers when it has the WAL begin anew, and otherwise for another process.
+_WAL_WAIT_MS = 50
+_BUSY_TIMEOUT_MS = 5_000
 _INCREMENTAL = 2
 
 _INSERT = "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -179,14 +182,29 @@ class HistoryStore:
             rows += _delete_what_went_before(database)
         return Step(rows=rows)
 
-    def give_back(self) -> Step:
-        """Give some free pages back to the file system."""
+    def give_back(self, bounds: Bounds) -> Step:
+        """Give some free pages back to the file system, as long as there are many or the file is too large."""
         pages, free, page_bytes = self._sizes()
-        if free * page_bytes <= _SPARE_BYTES:
+        is_too_large = free > 0 and pages * page_bytes > bounds.max_bytes
+        if free * page_bytes <= _SPARE_BYTES and not is_too_large:
             return Step()
         with self._database.transaction() as database:
             database.query(f"PRAGMA incremental_vacuum({STEP_PAGES})")
         return Step(pages=pages - self._sizes()[0])
+
+    def end_wal(self) -> None:
+        """Let the WAL begin anew when it has grown long: readers that follow each other closely keep it from that.
+
+        Waits for the pages that are being read just now, for a bounded time. Not within a transaction.
+        """
+        database = self._database
+        if _wal_bytes(database) <= _WAL_LIMIT_BYTES:
+            return
+        database.query(f"PRAGMA busy_timeout = {_WAL_WAIT_MS}")
+        try:
+            database.query("PRAGMA wal_checkpoint(RESTART)")
+        finally:
+            database.query(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
 
     def _sizes(self) -> tuple[int, int, int]:
         database = self._database
@@ -242,6 +260,13 @@ def _delete_what_went_before(database: Database) -> int:
     """Gaps and marks go with the messages around them; without any message, the oldest go."""
     first_us = database.query("SELECT min(ts_us) FROM messages")[0][0]
     return _delete_gaps_and_marks(database, _LATER_THAN_ALL_US if first_us is None else first_us)
+
+
+def _wal_bytes(database: Database) -> int:
+    try:
+        return database.path.with_name(f"{database.path.name}-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 def _let_shrink(database: Database) -> None:
