@@ -22,6 +22,7 @@ _WHY = {
     "lost": "lost on the way",
     "dropped": "dropped: the historian's buffer was full",
     "away": "sent while the historian was away",
+    "overrun": "let go by the journal before the historian read them",
     "refused": "could not be kept",
 }
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import msgspec
-
 from kloros.chembus.bus import Loss
 from kloros.chembus.declaration import Delivery
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import DropFacts, HeartbeatFacts
+from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
+from kloros.chembus.journal import with_offset
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.config import load_or_default
@@ -22,15 +21,15 @@ from kloros.consumers.history_writer import HistoryWriter
 from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
-from kloros.daemon.daemon import Kit
+from kloros.daemon.daemon import RECEIVE_BATCH
+from kloros.daemon.kit import Kit
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import ConfigError, StoreUnusable, UnknownSignal
 from kloros.storage.history_rows import Gap, Mark, Row, zooid_of
 from kloros.storage.history_store import HISTORY_TABLES, HistoryStore
 
+JOURNAL = "journal"  # how a daemon names it when it says what it never got from there
 MAX_LINES = 65_536  # (publisher, signal) pairs of which the last number is known
-
-_encode = msgspec.json.Encoder().encode
 
 
 class ChembusHistorianDaemon(Consumer):
@@ -60,6 +59,7 @@ class ChembusHistorianDaemon(Consumer):
         self._reached: dict[tuple[str, str], int] = {}
         self._is_durable: dict[str, bool] = {}
         self._dropped: dict[str, int] = {}
+        self._body = b""  # of the message that is being handled
         self.metrics.counters_from("kloros_history_messages", "Messages by what became of them.", self._figures)
         size = self.metrics.gauge("kloros_history_size_bytes", "The file that holds the history.")
         size.set_function(lambda: float(self._writer.file_bytes()))
@@ -68,16 +68,25 @@ class ChembusHistorianDaemon(Consumer):
 
     def work(self, batch: Batch) -> None:
         now_us = self.clock.wall_us()
-        self._writer.keep([_row(message, now_us) for message in batch.messages])
-        batch.processed = len(batch.messages)
+        self._writer.keep(
+            [
+                _row(message, body if message.offset is None else with_offset(body, message.offset), now_us)
+                for message, body in zip(batch.messages, batch.bodies, strict=True)
+            ]
+        )
 
     # Volatile signals
+
+    def _receive(self) -> None:
+        for message, body in self.bus.receive_with_bodies(RECEIVE_BATCH):
+            self._body = body
+            self._handle(message)
 
     def on_signal(self, message: Message) -> None:
         if self._comes_from_the_journal(message.signal):
             return
         now_us = self.clock.wall_us()
-        row = _row(message, now_us)
+        row = _row(message, self._body, now_us)
         self._account(message, now_us)
         stand_in = self._thinner.stand_in(message, row.ts_us) if self._thinner.thins(message.signal) else None
         if stand_in is not None:
@@ -116,8 +125,11 @@ class ChembusHistorianDaemon(Consumer):
             if self._absence and (found := self._absence.heard(pub, message.signal, seq)):
                 self._miss_absent(*found, now_us)
         self._reach(key, seq)
-        if isinstance(message.facts, HeartbeatFacts):
-            self._account_for_sent(pub, message.facts, now_us)
+        facts = message.facts
+        if isinstance(facts, HeartbeatFacts):
+            self._account_for_sent(pub, facts, now_us)
+        elif isinstance(facts, GapFacts) and facts.observer == self.zooid and facts.pub == JOURNAL:
+            self._buffer.miss(Gap("overrun", "*", "*", JOURNAL, now_us, now_us, facts.missing))
 
     def _account_for_sent(self, pub: str, facts: HeartbeatFacts, now_us: int) -> None:
         """A heartbeat tells of last messages that never came."""
@@ -230,11 +242,11 @@ class ChembusHistorianDaemon(Consumer):
         return f"{super().status()}, {writer.stored} stored, {writer.folded} folded, {writer.missing} missing"
 
 
-def _row(message: Message, now_us: int) -> Row:
+def _row(message: Message, body: bytes, now_us: int) -> Row:
     """The message as it is kept. A moment that has not come yet is told as now: nothing may outstay its time."""
     ts_us = min(seconds_to_us(message.ts), now_us)
     zooid = zooid_of(message.pub) or _speaker(message)
-    return Row(ts_us, message.signal, zooid, message.pub, message.incident_id, _encode(message), message.seq)
+    return Row(ts_us, message.signal, zooid, message.pub, message.incident_id, body, message.seq)
 
 
 def _speaker(message: Message) -> str:

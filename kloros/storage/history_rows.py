@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-GapKind: TypeAlias = Literal["lost", "dropped", "away", "refused"]
-"""lost on the way to us · dropped from our own full buffer · sent while nobody recorded · refused as no message."""
+GapKind: TypeAlias = Literal["lost", "dropped", "away", "overrun", "refused"]
+"""lost on the way to us · dropped from our own full buffer · sent while nobody recorded · let go by the journal before
+we read them · refused by the database."""
 
 
 @dataclass(slots=True, eq=False)

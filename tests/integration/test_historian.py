@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -81,13 +82,11 @@ def test_ticks_and_heartbeats_that_say_the_same_are_folded_but_counted(table: Ta
 
 def test_what_was_lost_on_the_way_is_a_gap_and_the_sum_is_what_was_sent(table: Table) -> None:
     for number in range(100):
-        table.hub.up = number % 7 != 0
         table.outsider.emit("AFFECT_STATE", {"state": str(number)})
         if number % 11 == 5:
             table.daemon.bus._inbox.clear()  # type: ignore[attr-defined]
         elif number % 3 == 0:
             table.settle()
-    table.hub.up = True
     table.outsider.emit("AFFECT_STATE", {"state": "the last"})
     table.settle()
     counted = count(read(table, Wanted(signals=("AFFECT_STATE",))))
@@ -173,6 +172,49 @@ def test_recording_goes_on_in_maintenance(table: Table) -> None:
     table.say("MAINTENANCE_SUSPEND")
     table.say("AFFECT_STATE", {"state": "quiet"})
     assert count(read(table, Wanted(signals=("AFFECT_STATE",)))).total() == 1
+
+
+def test_a_durable_signal_comes_from_the_journal_once_though_it_is_heard_live_too(table: Table) -> None:
+    for number in range(30):
+        table.outsider.emit("OBSERVATION", {"ts": 1.0, "zooid": "z", "ok": True, "sig": str(number)}, incident_id="i1")
+        table.settle()
+    found = [entry for entry in read(table, Wanted(incident_id="i1")) if isinstance(entry, Record)]
+    assert [json.loads(entry.body)["facts"]["sig"] for entry in found] == [str(number) for number in range(30)]
+    offsets = [json.loads(entry.body)["offset"] for entry in found]
+    assert offsets == sorted(offsets)
+
+
+def test_durable_signals_of_the_time_away_are_there_afterwards(tmp_path: Path) -> None:
+    clock, hub = VirtualClock(), MemoryHub()
+    speaker = MemoryBus(hub, name="speaker", clock=clock)
+    observed = Wanted(signals=("OBSERVATION",))
+    for part in range(3):
+        with bench(ChembusHistorianDaemon, tmp_path, clock, hub=hub) as table:
+            speaker.emit("OBSERVATION", {"ts": 1.0, "zooid": "z", "ok": True, "sig": f"there {part}"})
+            table.settle()
+            written(table)
+        speaker.emit("OBSERVATION", {"ts": 1.0, "zooid": "z", "ok": True, "sig": f"away {part}"})
+    with bench(ChembusHistorianDaemon, tmp_path, clock, hub=hub) as table:
+        found = [entry for entry in read(table, observed) if isinstance(entry, Record)]
+    speaker.close()
+    said = [json.loads(entry.body)["facts"]["sig"] for entry in found]
+    assert said == [f"{word} {part}" for part in range(3) for word in ("there", "away")]
+
+
+def test_fields_of_a_later_version_are_kept(table: Table) -> None:
+    body = (
+        b'{"signal":"AFFECT_STATE","ecosystem":"affect","facts":{"state":"calm","mood":7},"ts":1.0,"schema_version":1}'
+    )
+    table.hub.publish(b"AFFECT_STATE", body)
+    table.settle()
+    (found,) = [entry for entry in read(table, Wanted(signals=("AFFECT_STATE",))) if isinstance(entry, Record)]
+    assert (found.body, found.zooid, found.pub) == (body, "", None)
+
+
+def test_what_the_journal_let_go_of_is_a_gap(table: Table) -> None:
+    facts = {"observer": table.daemon.zooid, "signal": "*", "pub": "journal", "missing": 12}
+    table.say("BUS_GAP", facts)
+    assert count(read(table, Wanted(signals=("OBSERVATION",))))["overrun *"] == 12
 
 
 def test_the_settings_file_says_what_the_defaults_are() -> None:
