@@ -15,7 +15,9 @@ from tests.systemd.machine import Machine, wait_for
 PROXY = "kloros-chem-proxy.service"
 SCHEDULER = "kloros-scheduler.service"
 INTROSPECTION = "kloros-introspection.service"
-DAEMONS = (PROXY, SCHEDULER, INTROSPECTION)
+HISTORIAN = "kloros-chembus-historian.service"
+LEDGER_WRITER = "kloros-ledger-writer.service"
+DAEMONS = (PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER)
 PYTHON = "/opt/kloros/bin/python"
 SCHEDULE_FILE = "/etc/kloros/scheduler_config.toml"
 
