@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -180,9 +181,27 @@ def test_killed_at_any_moment_each_observation_is_there_once(
     assert sum(json.loads(body)["observations"] for body in _figures(book)) == number
 
 
-def test_a_broken_ledger_is_not_written_on(running: Suite, pub: ChemPub, book: Ledger, wait_for: WaitFor) -> None:
-    import sqlite3
+def test_all_given_again_is_not_written_again(running: Suite, pub: ChemPub, book: Ledger, wait_for: WaitFor) -> None:
+    """The place in the journal is lost, as when the journal had to be built anew: everything comes a second time."""
+    writer = running.start(WRITER)
+    for number in range(20):
+        observe(pub, number)
+    wait_for(lambda: len(book.numbers()) == 20, 20.0)
+    writer.terminate()
+    assert writer.wait(20.0) == 0
+    connection = sqlite3.connect(book.path)
+    assert connection.execute("DELETE FROM cursors").rowcount == 1
+    connection.commit()
+    connection.close()
+    running.start(WRITER)
+    observe(pub, 20)
+    wait_for(lambda: 20 in book.numbers(), 20.0)
+    assert book.numbers() == dict.fromkeys(range(21), 1)
+    assert book.verify().ok
+    assert sum(json.loads(body)["observations"] for body in _figures(book)) == 21
 
+
+def test_a_broken_ledger_is_not_written_on(running: Suite, pub: ChemPub, book: Ledger, wait_for: WaitFor) -> None:
     writer = running.start(WRITER)
     for number in range(5):
         observe(pub, number)
