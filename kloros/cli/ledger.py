@@ -95,9 +95,10 @@ def show(
         shown = [{"row": number, "entry": entry} for number, entry in rows]
         as_json({**counts, "figures": [_figures_fields(each) for each in figures], "entries": shown})
         return 0
-    table(FIGURES_COLUMNS, [_figures_row(each) for each in figures])
-    if rows:
+    if figures:
+        table(FIGURES_COLUMNS, [_figures_row(each) for each in figures])
         say("")
+    if rows:
         table(ROW_COLUMNS, [_row(number, entry) for number, entry in rows])
     say(f"{counts['rows']} rows, {counts['rejected']} rejected (kloros ledger show --rejected)")
     return 0
@@ -147,7 +148,8 @@ def _fields(report: Report) -> dict[str, object]:
 
 def _tell(report: Report, path: Path) -> None:
     released = f", {report.released_rows} more were released" if report.released_rows else ""
-    extent = f"{report.rows} rows in {report.segments} segments{released}"
+    segments = "1 segment" if report.segments == 1 else f"{report.segments} segments"
+    extent = f"{report.rows} rows in {segments}{released}"
     if report.ok:
         say(styled(f"green: {path} is as it was written: {extent}", "green"))
         if report.last_row:
