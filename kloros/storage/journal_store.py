@@ -7,6 +7,7 @@ a long while, because an emitter that was away may send one again.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sqlite3
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ _KNOWN = (
 _SCANNED_ROWS = 20_000  # looked at for one page, whether they match or not: bounds how long a read takes
 _PRUNED_AT_ONCE = 2_000
 _PAST_IDS = 1_000_000
+_BYTES_PER_PAST_ID = 1_024  # so that they take about a tenth of the room
 _SALVAGE_LEAP = 1_000_000  # offsets that may have been given and were lost with the end of a corrupt file
 _SALVAGED_AT_ONCE = 1_000
 
@@ -168,8 +170,7 @@ class JournalStore:
                 slowest = min((reader.offset for reader in self._readers.values()), default=self._end)
                 oldest_us = now_us - int(self.retention.keep_s * 1e6)
                 through = self._last_older(database, slowest, oldest_us)
-                if self._used_bytes(database) > self.retention.max_bytes:
-                    through = max(through, min(self._end, self._pruned + _PRUNED_AT_ONCE))
+                through = max(through, self._pruned + self._excess(database))
                 if through > self._pruned:
                     gone = self._prune(database, through)
                     done.unread = max(0, through - max(slowest, self._pruned))
@@ -269,9 +270,16 @@ class JournalStore:
         return reach if young is None else young - 1
 
     def _prune(self, database: Database, through: int) -> int:
+        past = min(_PAST_IDS, self.retention.max_bytes // _BYTES_PER_PAST_ID)
         database.execute("INSERT OR IGNORE INTO past_ids SELECT id, offset FROM messages WHERE offset <= ?", (through,))
-        database.execute("DELETE FROM past_ids WHERE offset <= ?", (through - _PAST_IDS,))
+        database.execute("DELETE FROM past_ids WHERE offset <= ?", (through - past,))
         return database.execute("DELETE FROM messages WHERE offset <= ?", (through,))
+
+    def _excess(self, database: Database) -> int:
+        """How many of the oldest messages must go for the others to fit, no more than are pruned at once."""
+        used_bytes, kept = self._used_bytes(database), self._end - self._pruned
+        share = 1.0 - self.retention.max_bytes / used_bytes
+        return min(kept, _PRUNED_AT_ONCE, math.ceil(kept * share)) if share > 0 else 0
 
     @staticmethod
     def _used_bytes(database: Database) -> int:

@@ -234,6 +234,12 @@ class Colony:
 
     def is_settled(self) -> bool:
         """Whether every outbox is empty and every consumer at the end."""
+        try:
+            return self._is_settled()
+        except sqlite3.OperationalError:  # somebody has only begun to mend what a full disk has broken
+            return False
+
+    def _is_settled(self) -> bool:
         waiting = sum(self.count(name, "SELECT count(*) FROM outbox") for name in ("producer", "producer2", "eater"))
         flags, gaps = (
             self.count("eater", "SELECT count(*) FROM effects"),

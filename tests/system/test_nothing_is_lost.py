@@ -91,7 +91,7 @@ def small_disk() -> Iterator[Path]:
     """A disk of a few megabytes of its own."""
     path = Path(tempfile.mkdtemp(prefix="kl", dir="/tmp"))
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(path)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(path)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         path.rmdir()

@@ -1,0 +1,274 @@
+"""Durable signals over real sockets: on disk when acknowledged, heard live with their offset, old clients included."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import zmq
+
+from kloros.chembus.endpoints import Endpoints
+from kloros.chembus.envelope import Message
+from kloros.chembus.journal import Appended, Entry, NotKept, Page
+from kloros.chembus.journal_client import JournalClient
+from kloros.chembus.journal_server import JournalServer
+from kloros.chembus.proxy import Forwarder
+from kloros.chembus.pub import ChemPub
+from kloros.chembus.zmq_bus import ZmqBus
+from kloros.clock import SystemClock
+from kloros.daemon.runner import composed
+from kloros.daemon.suite_settings import BusSettings, MetricsSettings, SuiteSettings
+from kloros.errors import EndpointRefused, NotJournaled
+from kloros.orchestration.chem_proxy_daemon import ChemProxyDaemon
+from kloros.place import Place
+from kloros.storage.journal_store import JournalStore
+
+FLAG = {"flag_id": "1", "module_name": "m", "rationale": "r"}
+BODY = (
+    b'{"signal":"FLAG_FOR_REVIEW","ecosystem":"governance",'
+    b'"facts":{"flag_id":"1","module_name":"m","rationale":"r"},"ts":1.0}'
+)
+
+
+@pytest.fixture
+def journal(proxy: Forwarder, endpoints: Endpoints, tmp_path: Path) -> Iterator[JournalServer]:
+    store = JournalStore(tmp_path / "journal.db")
+    server = JournalServer(endpoints, store, SystemClock())
+    yield server
+    server.close()
+    store.close()
+
+
+@pytest.fixture
+def asking(endpoints: Endpoints) -> Iterator[Callable[[], JournalClient]]:
+    with ExitStack() as closing:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        closing.callback(context.term)
+
+        def make() -> JournalClient:
+            assert endpoints.journal
+            client = JournalClient(context, endpoints.journal, SystemClock())
+            closing.callback(client.close)
+            return client
+
+        yield make
+
+
+def page_of(client: JournalClient, journal: str, after: int, limit: int = 100, signal: str = "*") -> Page:
+    pages: list[Page] = []
+    client.fetch("tester", [signal], journal, after, limit, pages.append)
+    assert client.wait(lambda: bool(pages), 5.0)
+    return pages[0]
+
+
+def test_an_emit_returns_once_it_is_on_disk_and_live_subscribers_hear_it_with_its_offset(
+    journal: JournalServer, endpoints: Endpoints, open_bus: Callable[..., ZmqBus], tmp_path: Path
+) -> None:
+    bus = open_bus(hears=("FLAG_FOR_REVIEW", "Q_JOURNAL_ADVANCED"))
+    with ChemPub(endpoints) as pub:
+        message_id = pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
+        other = JournalStore(tmp_path / "journal.db")
+        assert other.bounds() == (0, 1)
+        other.close()
+    heard: list[Message] = []
+    while len(heard) < 2:
+        assert bus.pollables()[0].poll(5_000)
+        heard += bus.receive()
+    assert [(message.signal, message.offset) for message in heard] == [
+        ("FLAG_FOR_REVIEW", 1),
+        ("Q_JOURNAL_ADVANCED", None),
+    ]
+    assert heard[0].id == message_id
+    assert (heard[1].facts.offset, heard[1].facts.signals) == (1, ["FLAG_FOR_REVIEW"])
+
+
+def test_nobody_to_keep_it_is_an_error_that_says_so(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kloros.chembus.journal_blocking.BlockingJournal.__init__.__defaults__", (0.2,))
+    with ChemPub(endpoints) as pub, pytest.raises(NotJournaled, match="kloros-chem-proxy"):
+        pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
+
+
+def test_a_bus_of_one_process_waits_for_the_journal_too(
+    journal: JournalServer, open_bus: Callable[..., ZmqBus]
+) -> None:
+    bus = open_bus()
+    assert bus.emit("FLAG_FOR_REVIEW", FLAG)
+    assert journal.counters["appended"] == 1
+    assert "FLAG_FOR_REVIEW" not in bus.sent_seqs()
+
+
+def test_many_emitters_share_commits(journal: JournalServer, endpoints: Endpoints) -> None:
+    def emit() -> None:
+        with ChemPub(endpoints) as pub:
+            for _ in range(20):
+                pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
+
+    threads = [threading.Thread(target=emit) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert journal.counters["appended"] == 320
+    assert journal.counters["commits"] < 320
+
+
+def test_the_same_id_again_is_the_same_entry(journal: JournalServer, asking: Callable[[], JournalClient]) -> None:
+    answers: list[Appended | NotKept] = []
+    client = asking()
+    for _ in range(2):
+        client.append([Entry("a.1", "FLAG_FOR_REVIEW", BODY), Entry("a.2", "FLAG_FOR_REVIEW", BODY)], answers.append)
+    assert client.wait(lambda: len(answers) == 2, 5.0)
+    assert [answer.offsets for answer in answers if isinstance(answer, Appended)] == [[1, 2], [1, 2]]
+
+
+def test_a_reader_finds_its_way_page_by_page(journal: JournalServer, asking: Callable[[], JournalClient]) -> None:
+    client, done = asking(), list[Appended | NotKept]()
+    client.append([Entry(f"a.{n}", "FLAG_FOR_REVIEW", BODY) for n in range(25)], done.append)
+    assert client.wait(lambda: bool(done), 5.0)
+    first = page_of(client, "", 0)
+    assert (first.rows, first.end) == ([], 25)
+    after, offsets = 0, []
+    while after < 25:
+        page = page_of(client, first.journal, after, limit=10)
+        offsets += [row[0] for row in page.rows]
+        after = page.next_after
+    assert offsets == list(range(1, 26))
+    client.committed("tester", ["*"], first.journal, 25)
+    told = status(client)
+    assert [(each["name"], each["behind"]) for each in told["consumers"]] == [("tester", 0)]
+
+
+def status(client: JournalClient) -> dict[str, list[dict[str, object]]]:
+    told: list[dict[str, list[dict[str, object]]]] = []
+    client.status(lambda answer: told.append(answer.status))
+    assert client.wait(lambda: bool(told), 5.0)
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry("", "FLAG_FOR_REVIEW", BODY),
+        Entry("a" * 300, "FLAG_FOR_REVIEW", BODY),
+        Entry("a.1", "", BODY),
+        Entry("a.1", "FLAG_FOR_REVIEW", b"not json"),
+        Entry("a.1", "FLAG_FOR_REVIEW", b"{" + b" " * (1 << 20) + b'"a":1}'),
+    ],
+)
+def test_what_can_be_no_entry_is_refused_with_its_reason_and_alone(
+    journal: JournalServer, asking: Callable[[], JournalClient], entry: Entry
+) -> None:
+    client, answers = asking(), list[Appended | NotKept]()
+    client.append([Entry("good.1", "FLAG_FOR_REVIEW", BODY), entry], answers.append)
+    client.append([Entry("good.2", "FLAG_FOR_REVIEW", BODY)], answers.append)
+    assert client.wait(lambda: len(answers) == 2, 5.0)
+    assert isinstance(answers[0], NotKept)
+    assert answers[0].reason == "bad"
+    assert isinstance(answers[1], Appended)
+    assert journal.counters["appended"] == 1
+
+
+def test_garbage_is_counted_and_harms_nobody(
+    journal: JournalServer, endpoints: Endpoints, asking: Callable[[], JournalClient]
+) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.DEALER) as socket:
+        assert endpoints.journal
+        socket.connect(endpoints.journal)
+        for frames in ([b""], [b"A", b"\xc1"], [b"Z", b"\x90"], [b"A"], [b"A", b"\x92\x01\x90", b""], [b"\xff" * 1000]):
+            socket.send_multipart(frames)
+        client, answers = asking(), list[Appended | NotKept]()
+        client.append([Entry("good.1", "FLAG_FOR_REVIEW", BODY)], answers.append)
+        assert client.wait(lambda: bool(answers), 5.0)
+        deadline_s = time.monotonic() + 5.0
+        while journal.counters["refused_bad"] < 6 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+    context.term()
+    assert journal.counters["refused_bad"] == 6
+    assert journal.alive()
+
+
+def test_what_was_asked_before_there_was_a_journal_is_answered_when_there_is(
+    proxy: Forwarder, endpoints: Endpoints, asking: Callable[[], JournalClient], tmp_path: Path
+) -> None:
+    client, answers = asking(), list[Appended | NotKept]()
+    client.append([Entry("early.1", "FLAG_FOR_REVIEW", BODY)], answers.append)
+    assert not client.wait(lambda: bool(answers), 0.3)
+    store = JournalStore(tmp_path / "journal.db")
+    server = JournalServer(endpoints, store, SystemClock())
+    assert client.wait(lambda: bool(answers), 5.0)
+    server.close()
+    store.close()
+
+
+def test_a_second_journal_is_refused(journal: JournalServer, endpoints: Endpoints, tmp_path: Path) -> None:
+    with pytest.raises(EndpointRefused, match="already serves"):
+        JournalServer(endpoints, JournalStore(tmp_path / "other.db"), SystemClock())
+
+
+@pytest.fixture
+def running_proxy(runtime_dir: Path, wait_for: Callable[..., None]) -> Iterator[ChemProxyDaemon]:
+    suite = SuiteSettings(bus=BusSettings(compat_tcp=False), metrics=MetricsSettings(enabled=False))
+    place = Place(runtime_dir / "config", runtime_dir / "state", runtime_dir)
+    with composed(ChemProxyDaemon, place, suite) as daemon:
+        assert isinstance(daemon, ChemProxyDaemon)
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        wait_for(lambda: daemon.bus.joined)
+        yield daemon
+        daemon.stop()
+        thread.join()
+
+
+def test_an_old_clients_signal_is_kept_once_with_every_byte_and_not_repeated_to_those_who_heard_it(
+    running_proxy: ChemProxyDaemon, endpoints: Endpoints, open_bus: Callable[..., ZmqBus], wait_for: Callable[..., None]
+) -> None:
+    bus = open_bus(hears=("OBSERVATION", "Q_JOURNAL_ADVANCED"))
+    body = (
+        '{"signal": "OBSERVATION", "ecosystem": "o", "intensity": 1, "facts": {"ts": 5, "zooid": "alt", "ok": true, '
+        '"ttr_ms": 12, "more": "größer"}, "incident_id": null, "trace": null, "ts": 5.0, "schema_version": 1} '
+    ).encode()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.PUB) as old:
+        old.connect(endpoints.publish)
+        time.sleep(0.3)  # an old client has no other way to know that it has joined
+        old.send_multipart([b"OBSERVATION", body])
+        old.send_multipart([b"OBSERVATION", body])  # the same words again are another observation
+        wait_for(lambda: running_proxy.counters.get("journaled_legacy") == 2)
+    context.term()
+    heard: list[Message] = []
+    while not any(message.signal == "Q_JOURNAL_ADVANCED" and message.facts.offset == 2 for message in heard):
+        assert bus.pollables()[0].poll(5_000)
+        heard += bus.receive()
+    observations = [message for message in heard if message.signal == "OBSERVATION"]
+    assert [message.offset for message in observations] == [None, None]
+    client_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    assert endpoints.journal
+    client = JournalClient(client_context, endpoints.journal, SystemClock())
+    journal = page_of(client, "", 0).journal
+    rows = page_of(client, journal, 0).rows
+    assert rows == [(1, "OBSERVATION", body), (2, "OBSERVATION", body)]
+    client.close()
+    client_context.term()
+
+
+def test_a_pub_that_knows_no_journal_is_kept_under_its_own_id(
+    running_proxy: ChemProxyDaemon, endpoints: Endpoints, wait_for: Callable[..., None]
+) -> None:
+    with ChemPub(Endpoints(endpoints.publish, endpoints.subscribe)) as pub:
+        message_id = pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
+        wait_for(lambda: running_proxy.counters.get("journaled_legacy") == 1)
+    assert endpoints.journal
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    client = JournalClient(context, endpoints.journal, SystemClock())
+    answers: list[Appended | NotKept] = []
+    assert message_id
+    client.append([Entry(message_id, "FLAG_FOR_REVIEW", BODY)], answers.append)
+    assert client.wait(lambda: bool(answers), 5.0)
+    assert answers == [Appended(1, [1])]
+    client.close()
+    context.term()
