@@ -69,6 +69,7 @@ def replay(
     json: JsonOption = False,
 ) -> int:
     """Emit again what passed, in its order and with its pauses: onto a private bus, unless told otherwise."""
+    from kloros.cli.client import require_bus
     from kloros.cli.history import open_history, question
     from kloros.cli.replay import Tally, emit_again, play, private_place, replay_bus, unfolded
     from kloros.clock import SystemClock
@@ -77,6 +78,8 @@ def replay(
     clock, home = SystemClock(), Place.discover()
     wanted = question(only or (), daemon or (), since, until, None, clock.wall_us())
     tally = Tally()
+    if live:
+        require_bus(home)
     with ExitStack() as stack:
         reader = stack.enter_context(open_history(home))
         place = home if live else stack.enter_context(private_place(home))

@@ -33,7 +33,7 @@ class Client:
         self.place = place or Place.discover()
         self.clock: Clock = SystemClock()
         self._waiting: deque[Message] = deque()
-        self._require_bus()
+        require_bus(self.place)
         self.bus = ZmqBus(Endpoints.for_runtime_dir(self.place.runtime), name=name, niche="cli", clock=self.clock)
         try:
             for topic in topics:
@@ -52,21 +52,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bus.close()
-
-    def _require_bus(self) -> None:
-        """Say at once what is wrong when there is nothing to connect to."""
-        socket = self.place.runtime / BUS_SOCKET
-        if SYSTEM_RUNTIME_DIR.is_dir() and not os.access(SYSTEM_RUNTIME_DIR, os.X_OK):
-            hint = f"You may not look into {SYSTEM_RUNTIME_DIR}: be root or a member of group kloros."
-        else:
-            hint = "Start the suite with `kloros run`, or under systemd with `systemctl start kloros.target`."
-        try:
-            is_there = socket.exists()
-        except PermissionError:
-            hint = f"You may not look into {socket.parent}: be root or a member of its group."
-            is_there = False
-        if not is_there:
-            raise NoBus(endpoint=socket, hint=hint)
 
     def emit(self, signal: str, facts: Facts | dict[str, Any] | None = None, **envelope: Any) -> str:
         """Send it and return its id. Raises BusUnreachable when it could not go out."""
@@ -91,6 +76,22 @@ class Client:
     def now_ts(self) -> float:
         """Wall time in epoch seconds."""
         return self.clock.wall_us() / 1e6
+
+
+def require_bus(place: Place) -> None:
+    """Say at once what is wrong when there is nothing to connect to. Raises NoBus."""
+    socket = place.runtime / BUS_SOCKET
+    if SYSTEM_RUNTIME_DIR.is_dir() and not os.access(SYSTEM_RUNTIME_DIR, os.X_OK):
+        hint = f"You may not look into {SYSTEM_RUNTIME_DIR}: be root or a member of group kloros."
+    else:
+        hint = "Start the suite with `kloros run`, or under systemd with `systemctl start kloros.target`."
+    try:
+        is_there = socket.exists()
+    except PermissionError:
+        hint = f"You may not look into {socket.parent}: be root or a member of its group."
+        is_there = False
+    if not is_there:
+        raise NoBus(endpoint=socket, hint=hint)
 
 
 def requester() -> str:

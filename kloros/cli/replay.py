@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from kloros.place import Place
 from kloros.storage.history_rows import Entry, Gap, Record
 
 PUBLISHER = "kloros_replay"
+# The journal of the bus that is replayed onto rings by itself.
+DOORBELL = "Q_JOURNAL_ADVANCED"
 _JOIN_TIMEOUT_S = 5.0
 
 
@@ -59,6 +62,8 @@ def unfolded(entries: Iterable[Entry], tally: Tally) -> Iterator[Timed]:
 
     for entry in entries:
         yield from until(entry.ts_us)
+        if entry.signal == DOORBELL:
+            continue
         if isinstance(entry, Gap):
             tally.missing += entry.missing
         elif (message := message_of(entry)) is None:
@@ -119,7 +124,9 @@ def private_place(place: Place) -> Iterator[Place]:
     from kloros.cli.suite import Member
     from kloros.daemon.suite_settings import SuiteSettings
     from kloros.orchestration.chem_proxy_daemon import ChemProxyDaemon
+    from kloros.telemetry.logs import configure_logging
 
+    configure_logging("json", "error", sys.stderr)
     with tempfile.TemporaryDirectory(prefix="kloros-replay-") as folder:
         private = Place(place.config, Path(folder) / "state", Path(folder) / "run")
         proxy = Member(ChemProxyDaemon, private, SuiteSettings())

@@ -35,7 +35,7 @@ class HistorianSettings(Settings, frozen=True):
     keep: KeepSettings = KeepSettings()
     write: WriteSettings = WriteSettings()
     fold_s: dict[str, Annotated[float, Meta(ge=0)]] = field(
-        default_factory=lambda: {"Q_SCHEDULE_TICK": 60.0, "HEARTBEAT": 60.0}
+        default_factory=lambda: {"Q_SCHEDULE_TICK": 60.0, "HEARTBEAT": 60.0, "Q_JOURNAL_ADVANCED": 60.0}
     )
 
     @property

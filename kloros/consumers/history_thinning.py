@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 import msgspec
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import HeartbeatFacts, TickFacts
+from kloros.chembus.facts import HeartbeatFacts, JournalFacts, TickFacts
 from kloros.storage.history_rows import Row
 
 MAX_LINES = 4_096
@@ -58,6 +58,8 @@ def what_it_says(message: Message) -> Hashable:
     if isinstance(facts, HeartbeatFacts):
         losses = tuple(facts.counters.get(name, 0) for name in _LOSSES)
         return (facts.zooid, facts.pid, facts.mode, facts.schedule, facts.detail, losses)
+    if isinstance(facts, JournalFacts):
+        return facts.journal  # what is new in it is in the history itself
     return msgspec.json.encode(facts)
 
 
