@@ -23,7 +23,7 @@ _WHY = {
     "dropped": "dropped: the historian's buffer was full",
     "away": "sent while the historian was away",
     "overrun": "let go by the journal before the historian read them",
-    "refused": "could not be kept",
+    "refused": "came, and was refused (stale, broken or unknown)",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from kloros.chembus.bus import Loss
@@ -59,6 +60,7 @@ class ChembusHistorianDaemon(Consumer):
         self._reached: dict[tuple[str, str], int] = {}
         self._is_durable: dict[str, bool] = {}
         self._dropped: dict[str, int] = {}
+        self._refused = 0
         self._body = b""  # of the message that is being handled
         self.metrics.counters_from("kloros_history_messages", "Messages by what became of them.", self._figures)
         size = self.metrics.gauge("kloros_history_size_bytes", "The file that holds the history.")
@@ -122,6 +124,7 @@ class ChembusHistorianDaemon(Consumer):
         key = (pub, message.signal)
         if seq != self._reached.get(key, 0) + 1:
             self._announce_losses()
+            self._note_refusals(now_us)
             if self._absence and (found := self._absence.heard(pub, message.signal, seq)):
                 self._miss_absent(*found, now_us)
         self._reach(key, seq)
@@ -141,6 +144,7 @@ class ChembusHistorianDaemon(Consumer):
         }
         if late:
             self._announce_losses()
+            self._note_refusals(now_us)
             for key, sent in late.items():
                 self._reach(key, sent)
                 self._buffer.mark(*key, sent, now_us)
@@ -160,6 +164,17 @@ class ChembusHistorianDaemon(Consumer):
             if not self._comes_from_the_journal(loss.signal):
                 zooid = zooid_of(loss.pub)
                 self._buffer.miss(Gap("lost", loss.signal, zooid, loss.pub, loss.since_us, now_us, loss.missing))
+
+    def _note_refusals(self, now_us: int) -> None:
+        """What came and was refused (stale, broken) did pass: it is missing here, by name where that is known."""
+        refused = sum(self.bus.counters.refused.values())
+        new, self._refused = refused - self._refused, refused
+        if not new:
+            return
+        named = [refusal.topic.strip("'") for refusal in self.bus.recent_refusals][-new:]
+        topics = [topic if VOCABULARY.knows(topic) else "*" for topic in named] + ["*"] * (new - len(named))
+        for signal, count in Counter(topics).items():
+            self._buffer.miss(Gap("refused", signal, "", "", now_us, now_us, count))
 
     def _announce_drops(self) -> None:
         """Say what our own buffer had no room for."""
@@ -196,6 +211,7 @@ class ChembusHistorianDaemon(Consumer):
 
     def on_housekeeping(self) -> None:
         super().on_housekeeping()
+        self._note_refusals(self.clock.wall_us())
         self._announce_drops()
 
     def on_stop(self) -> None:

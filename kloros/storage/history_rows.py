@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 GapKind: TypeAlias = Literal["lost", "dropped", "away", "overrun", "refused"]
 """lost on the way to us · dropped from our own full buffer · sent while nobody recorded · let go by the journal before
-we read them · refused by the database."""
+we read them · came, and was refused."""
 
 
 @dataclass(slots=True, eq=False)

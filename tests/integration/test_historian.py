@@ -217,5 +217,16 @@ def test_what_the_journal_let_go_of_is_a_gap(table: Table) -> None:
     assert count(read(table, Wanted(signals=("OBSERVATION",))))["overrun *"] == 12
 
 
+def test_what_came_too_late_or_broken_is_missing_by_number(table: Table, clock: VirtualClock) -> None:
+    for number in range(10):
+        table.outsider.emit("Q_SCHEDULE_TICK", {"tick": number, "uptime_s": 1.0})
+        if number == 4:
+            clock.advance(11.0)  # nobody looked meanwhile: the first five are stale by now
+    table.hub.publish(b"NOBODY_KNOWS", b"{")
+    table.settle()
+    counted = count(read(table, Wanted(signals=("Q_SCHEDULE_TICK",))))
+    assert counted == {"Q_SCHEDULE_TICK": 5, "refused Q_SCHEDULE_TICK": 5, "refused *": 1}
+
+
 def test_the_settings_file_says_what_the_defaults_are() -> None:
     assert load(CONFIG, HistorianSettings) == HistorianSettings()
