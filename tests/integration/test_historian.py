@@ -228,5 +228,40 @@ def test_what_came_too_late_or_broken_is_missing_by_number(table: Table, clock: 
     assert counted == {"Q_SCHEDULE_TICK": 5, "refused Q_SCHEDULE_TICK": 5, "refused *": 1}
 
 
+def test_while_the_disk_is_full_messages_wait_and_afterwards_nothing_is_missing(table: Table) -> None:
+    written(table)
+    database = table.daemon.store.database
+    (pages,) = database.query("PRAGMA page_count")[0]
+    database.query(f"PRAGMA max_page_count = {pages}")
+    for number in range(90):
+        table.outsider.emit("AFFECT_STATE", {"state": str(number) * 200})
+    table.settle()
+    written(table)
+    told = table.daemon.heartbeat_facts()
+    assert told.detail is not None
+    assert "cannot be written" in told.detail
+    assert told.counters["history_waiting"] >= 90
+    database.query("PRAGMA max_page_count = 1000000")
+    found = [entry for entry in read(table, Wanted(signals=("AFFECT_STATE",))) if isinstance(entry, Record)]
+    assert [json.loads(entry.body)["seq"] for entry in found] == list(range(1, 91))
+    assert table.daemon.heartbeat_facts().detail is None
+
+
+def test_other_limits_are_taken_over_by_a_reload(table: Table, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    settings = tmp_path / "config/chembus_historian_config.toml"
+    settings.write_text("[keep]\nmax_size_mib = 4\n[fold_s]\nAFFECT_STATE = 30\n")
+    table.daemon.reload()
+    for _ in range(40):
+        table.outsider.emit("AFFECT_STATE", {"state": "the same"})
+        table.advance(1.0)
+    found = [entry for entry in read(table, Wanted(signals=("AFFECT_STATE",))) if isinstance(entry, Record)]
+    assert [entry.repeats for entry in found] == [29, 9]
+    assert table.daemon._writer.bounds.max_bytes == 4 << 20
+    settings.write_text("[keep]\nmax_size_mib = 1\n")
+    table.daemon.reload()
+    assert table.daemon._writer.bounds.max_bytes == 4 << 20, "a bad file changes nothing"
+
+
 def test_the_settings_file_says_what_the_defaults_are() -> None:
     assert load(CONFIG, HistorianSettings) == HistorianSettings()
