@@ -28,7 +28,7 @@ HOUSEKEEPING_INTERVAL_S = 1.0
 RECEIVE_BATCH = 256
 # A lost announcement of a loss is counted, not announced in turn.
 ABOUT_LOSSES = ("BUS_GAP", "BUS_DROP")
-JOIN_TIMEOUT_S = 10.0
+JOIN_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
