@@ -148,6 +148,10 @@ class Machine:
         """One property of a unit."""
         return self.systemctl("show", "--value", "--property", name, unit).strip()
 
+    def kill(self, unit: str, signal_name: str) -> None:
+        """Send a signal to a unit's main process."""
+        self.systemctl("kill", "--kill-whom=main", f"--signal={signal_name}", unit)
+
     def is_ready(self, unit: str) -> bool:
         return self.show(unit, "ActiveState") == "active"
 
