@@ -45,6 +45,7 @@ def watch(
     fold = Fold(None if topics else TICKS_FOLDED)
     with Client(*(topics or ["*"]), name="kloros_watch") as client:
         _check_topics(topics or [])
+        client.on_bus_change = _tell_bus_change
         shown = 0
         for message in client.messages(seconds):
             if not _is_wanted(message, topics) or (not json and fold.hides(message)):
@@ -137,6 +138,10 @@ def _show(message: Message, is_json: bool) -> None:
 
     line = narrate(message)
     say(styled(str(line), line.style) if line.style else str(line))
+
+
+def _tell_bus_change(is_joined: bool) -> None:
+    print("kloros: the bus is back" if is_joined else "kloros: the bus is gone; waiting for it", file=sys.stderr)
 
 
 def _check_topics(topics: list[str]) -> None:

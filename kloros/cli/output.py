@@ -103,7 +103,7 @@ def as_json(value: object) -> None:
     """`value`, anything msgspec encodes, as indented JSON."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(_spelled_out(value)), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(_spelled_out(value), enc_hook=str), indent=2).decode())
 
 
 def _spelled_out(value: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from kloros.clock import SystemClock
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
@@ -90,8 +91,10 @@ class Member:
 class Suite:
     """All daemons. The first one that ends unasked ends the suite."""
 
-    def __init__(self, place: Place, settings: SuiteSettings, log_path: object) -> None:
-        self.members = [Member(each, place, settings) for each in SUITE]
+    def __init__(
+        self, place: Place, settings: SuiteSettings, log_path: Path, daemons: Sequence[type[Daemon]] = SUITE
+    ) -> None:
+        self.members = [Member(each, place, settings) for each in daemons]
         self._log_path = log_path
         self._clock = SystemClock()
 

@@ -24,6 +24,13 @@ class Home:
         self.places = places
         self.environment = {**os.environ, **places, "NO_COLOR": "1", "TZ": "UTC"}
 
+    def change(self, file: str, old: str, new: str) -> None:
+        """Write `new` for the first `old` in a settings file."""
+        path = self.folder / "config" / file
+        text = path.read_text()
+        assert old in text, f"{old} is not in {file}"
+        path.write_text(text.replace(old, new, 1))
+
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `kloros ARGUMENTS`; both outputs are pipes."""
         return subprocess.Popen(
