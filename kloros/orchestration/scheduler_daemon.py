@@ -209,6 +209,7 @@ class SchedulerDaemon(Daemon):
         if self.killed:
             return
         self._tick_due_us = self._tick_grid().due_after(self.clock.wall_us())
+        self._emit_due()  # beats are often due with the tick: they go first, the tick is long
         self._page = (self._page + 1) % max(1, self._pages())
         self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts(self._page))
         self._arm()
