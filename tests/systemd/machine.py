@@ -73,6 +73,7 @@ class Machine:
         """
         self.name = f"kloros-{uuid.uuid4().hex[:12]}"
         self.files = Files(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp")))
+        self._layers = [self.files.written, *([base.written] if base else [])]
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
         try:
@@ -175,6 +176,15 @@ class Machine:
 
     def read_file(self, path: str) -> str:
         return self.run("cat", path).stdout
+
+    def new_files(self) -> set[str]:
+        """What is in this machine's file system, /tmp and /run aside, and was not there before anything was done."""
+        touched = {str(path.relative_to(layer)) for layer in self._layers for path in layer.rglob("*")}
+        return {
+            f"/{path}"
+            for path in touched
+            if os.path.lexists(self.files.root / path) and not os.path.lexists(f"/{path}")
+        }
 
     def stop(self) -> Files:
         """End every process, keep the files (to boot others on top, until `destroy`)."""
