@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Watch the bus and inject signals.", rich_markup_mode=None, no_args_is_help=True)
 
 # How long `emit --wait` waits for a daemon to tell of its cycle.
-REACTION_TIMEOUT_S = 30.0
+REACTION_TIMEOUT_S = 10.0
 # Without topics, HEARTBEATs and all but every so many-th tick are left out: they say the same again and again.
 TICKS_FOLDED = 10
 
@@ -91,7 +91,10 @@ def emit(
             is_answered = message.signal in ("Q_CYCLE_REPORT", "Q_SCHEDULE_CHANGED") and message.id != message_id
             if is_answered:
                 return 0
-    print(f"kloros: no daemon told of a reaction to {signal} within {REACTION_TIMEOUT_S:g} s", file=sys.stderr)
+    print(
+        f"kloros: no daemon told of a reaction to {signal} within {REACTION_TIMEOUT_S:g} s; see kloros status",
+        file=sys.stderr,
+    )
     return 1
 
 

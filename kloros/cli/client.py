@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -106,7 +107,10 @@ class Client:
 
 def requester() -> str:
     """Who asks, for the scheduler's log."""
-    name = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
+    try:
+        name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user id without an account, as in some containers
+        name = f"uid {os.getuid()}"
     return f"kloros command, {name}"
 
 

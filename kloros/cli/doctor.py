@@ -23,6 +23,7 @@ def doctor(json: JsonOption = False) -> int:
     table(
         COLUMNS,
         [(each.name, styled(each.verdict, _STYLES[each.verdict]), each.found, each.cure) for each in findings],
+        wordy=2,
     )
     bad = sum(finding.verdict == "bad" for finding in findings)
     say(

@@ -34,7 +34,7 @@ def show(json: JsonOption = False) -> int:
     if json:
         as_json(tick)
         return 0
-    table(COLUMNS, rows(tick, now_ts))
+    table(COLUMNS, rows(tick, now_ts), spare=("signal", "last due", ">last beat"))
     say(summary(tick))
     return 0
 

@@ -116,6 +116,26 @@ def test_two_ctrl_c_end_it_at_once(place: Home) -> None:
     assert stderr == ""
 
 
+@pytest.mark.parametrize("topics", [[], ["Q_SCHEDULE_TICK"]])
+def test_ctrl_c_ends_a_watch_with_130_and_without_a_word(place: Home, topics: list[str]) -> None:
+    with running(place):
+        watch = place.begin("bus", "watch", *topics)
+        assert watch.stdout
+        assert "Q_" in watch.stdout.readline()
+        watch.send_signal(signal.SIGINT)
+        _, stderr = watch.communicate(timeout=LIMIT_S)
+    assert (watch.returncode, stderr) == (130, "")
+
+
+def test_ctrl_c_while_a_verb_starts_is_quiet(place: Home) -> None:
+    for moment_s in (0.03, 0.06, 0.1, 0.15, 0.2):
+        verb = place.begin("bus", "watch")
+        Timer(moment_s, verb.send_signal, [signal.SIGINT]).start()
+        _, stderr = verb.communicate(timeout=LIMIT_S)
+        # Without a bus it may have ended by itself before the signal came.
+        assert (verb.returncode, stderr) == (130, "") or (verb.returncode == 3 and "There is no bus" in stderr)
+
+
 def test_a_killed_run_is_followed_by_another(place: Home) -> None:
     with running(place) as process:
         process.kill()
