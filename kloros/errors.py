@@ -66,7 +66,7 @@ class NotAConsumer(KlorosError):
 
 
 class SuiteFailed(KlorosError):
-    """{daemon} ended: {reason}. Everything was stopped; its log is {log}"""
+    """{daemon} ended: {reason}. Everything was stopped; the log: {log}"""
 
 
 class EndpointRefused(BusError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from kloros.clock import SystemClock
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
@@ -92,7 +91,7 @@ class Suite:
     """All daemons. The first one that ends unasked ends the suite."""
 
     def __init__(
-        self, place: Place, settings: SuiteSettings, log_path: Path, daemons: Sequence[type[Daemon]] = SUITE
+        self, place: Place, settings: SuiteSettings, log_path: str, daemons: Sequence[type[Daemon]] = SUITE
     ) -> None:
         self.members = [Member(each, place, settings) for each in daemons]
         self._log_path = log_path

@@ -49,7 +49,7 @@ def place(runtime_dir: Path) -> Place:
 def suite(place: Place, *daemons: type[Daemon]) -> Iterator[Suite]:
     with (place.runtime / "log").open("w") as log:
         configure_logging("json", "info", log)
-        each = Suite(place, SuiteSettings(), place.runtime / "log", (ChemProxyDaemon, *daemons))
+        each = Suite(place, SuiteSettings(), "log", (ChemProxyDaemon, *daemons))
         try:
             each.start_bus(lambda: False)
             yield each
@@ -107,5 +107,5 @@ def test_a_daemon_that_runs_elsewhere_already_is_told(place: Place) -> None:
 
 
 def test_stopping_before_anything_began_is_fine(place: Place) -> None:
-    each = Suite(place, SuiteSettings(), place.runtime / "log")
+    each = Suite(place, SuiteSettings(), "log")
     assert each.stop() == []

@@ -106,6 +106,11 @@ def test_a_log_that_cannot_be_written_loses_lines_not_the_suite(tmp_path: Path) 
     log = RunLog(tmp_path / "run.log")
     log.close()
     assert log.write("too late\n") == 0
+    (tmp_path / "file").touch()
+    nowhere = RunLog(tmp_path / "file" / "state" / "run.log")
+    assert nowhere.write("lost\n") == 0
+    assert "Not a directory" in str(nowhere)
+    nowhere.close()
 
 
 def test_the_first_order_to_stop_is_remembered_and_later_ones_are_forgotten() -> None:
