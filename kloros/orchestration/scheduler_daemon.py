@@ -53,6 +53,7 @@ class SchedulerDaemon(Daemon):
         self.lateness = Lateness()
         self.epoch = 0
         self.last_beat = "no beat yet"
+        self._common["STATUS_REQUEST"] = self._on_status_request
         self._page = 0
         self._tick_due_us: int | None = None
         self._is_remembering_soon = False
@@ -87,6 +88,10 @@ class SchedulerDaemon(Daemon):
         self._emit_due()
         self._remember()
         self._answer(wish.op, True, detail, wish, message.id)
+
+    def _on_status_request(self, _message: Message) -> None:
+        self.beat_heart()
+        self._tick()  # who asks how things are wants to see the schedule, and not to wait a second for it
 
     def on_reload(self) -> None:
         self._reload("SIGHUP", None)
