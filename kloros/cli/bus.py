@@ -40,7 +40,7 @@ def watch(
 ) -> int:
     """Show what passes, one line per signal, with the daemons' reactions under it. Ctrl-C ends it (exit code 130)."""
     from kloros.cli.client import Client
-    from kloros.cli.fold import Fold
+    from kloros.cli.story.fold import Fold
 
     fold = Fold(None if topics else TICKS_FOLDED)
     with Client(*(topics or ["*"]), name="kloros_watch") as client:
@@ -137,7 +137,7 @@ def _show(message: Message, is_json: bool) -> None:
     if is_json:
         json_line(message)
         return
-    from kloros.cli.narrate import narrate
+    from kloros.cli.story.narrate import narrate
 
     line = narrate(message)
     say(styled(str(line), line.style) if line.style else str(line))

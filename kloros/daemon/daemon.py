@@ -12,7 +12,16 @@ from structlog.typing import FilteringBoundLogger
 import kloros
 from kloros.chembus.bus import Bus
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
+from kloros.chembus.facts import (
+    DropFacts,
+    GapFacts,
+    HeartbeatFacts,
+    KillFacts,
+    ResumeFacts,
+    StatusRequestFacts,
+    SuspendFacts,
+    TickFacts,
+)
 from kloros.clock import Clock, seconds_to_us, us_to_seconds
 from kloros.daemon.loop import Loop
 from kloros.daemon.maintenance import Maintenance
@@ -73,7 +82,7 @@ class Daemon:
             "governance.kill": self._on_kill,
             "MAINTENANCE_SUSPEND": self._on_maintenance_signal,
             "MAINTENANCE_RESUME": self._on_maintenance_signal,
-            "STATUS_REQUEST": lambda _message: self.beat_heart(),
+            "STATUS_REQUEST": self._on_status_request,
             "HEARTBEAT": lambda _message: None,  # heard so that a publisher's lost last messages are noticed
         }
         self.metrics.counters_from(
@@ -221,6 +230,11 @@ class Daemon:
 
     def _is_heard(self, signal: str) -> bool:
         return any(signal == topic or (topic.endswith("*") and signal.startswith(topic[:-1])) for topic in self.hears)
+
+    def _on_status_request(self, message: Message) -> None:
+        facts: StatusRequestFacts = message.facts
+        if facts.zooid in (None, self.zooid):
+            self.beat_heart()
 
     def _on_kill(self, message: Message) -> None:
         facts: KillFacts = message.facts

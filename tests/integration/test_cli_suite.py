@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kloros.cli.suite import Suite
+from kloros.cli.running.suite import Suite
 from kloros.daemon.daemon import Daemon
 from kloros.daemon.guard import InstanceLock
 from kloros.daemon.suite_settings import SuiteSettings

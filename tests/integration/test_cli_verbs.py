@@ -138,7 +138,7 @@ def test_a_bad_file_is_refused_at_reload_and_found_by_check(kloros: Verb, suite:
 
 def test_who_asks_is_shown_the_schedule_at_once(kloros: Verb) -> None:
     from kloros.cli.client import Client
-    from kloros.cli.ticks import gather_schedule
+    from kloros.cli.story.ticks import gather_schedule
 
     # Ticks come each second by themselves: ten of them within five can only be answers.
     with Client("Q_SCHEDULE_TICK") as client:

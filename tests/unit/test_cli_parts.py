@@ -14,9 +14,9 @@ from kloros.cli.app import call
 from kloros.cli.config import READERS, without_nothing
 from kloros.cli.consume import load_consumer
 from kloros.cli.names import complete_schedule, complete_signal
-from kloros.cli.run_log import RunLog
-from kloros.cli.stopping import StopAsked
-from kloros.cli.suite import SUITE
+from kloros.cli.running.log import RunLog
+from kloros.cli.running.stopping import StopAsked
+from kloros.cli.running.suite import SUITE
 from kloros.errors import NotAConsumer
 
 CONSUMERS = """

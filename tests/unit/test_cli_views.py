@@ -20,14 +20,14 @@ from kloros.chembus.facts import (
 )
 from kloros.chembus.facts_work import GapFoundFacts, ObservationFacts
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.cli.fold import Fold
-from kloros.cli.live_layout import Scene, draw
-from kloros.cli.narrate import narrate
 from kloros.cli.output import bare
-from kloros.cli.picture import Picture
 from kloros.cli.roll_call import assess
+from kloros.cli.running.layout import Scene, draw
 from kloros.cli.schedule import rows, summary
-from kloros.cli.ticks import TickBook
+from kloros.cli.story.fold import Fold
+from kloros.cli.story.narrate import narrate
+from kloros.cli.story.picture import Picture
+from kloros.cli.story.ticks import TickBook
 from kloros.consumers.findings import Finding, Severity
 
 NOW_TS = 1_700_000_000.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kloros.cli.suite import Suite
+from kloros.cli.running.suite import Suite
 from kloros.config import load_or_default
 from kloros.consumers.findings import BookSnapshot, Finding
 from kloros.consumers.introspection_daemon import IntrospectionDaemon

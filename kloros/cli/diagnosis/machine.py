@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from kloros.cli.finding import Finding
+from kloros.cli.diagnosis.finding import Finding
 from kloros.clock import SystemClock
 from kloros.place import Place
 

@@ -12,13 +12,13 @@ from typing import Protocol, Self, TextIO, cast
 import kloros
 from kloros.chembus.envelope import Message
 from kloros.cli.client import Client
-from kloros.cli.findings_now import open_findings
 from kloros.cli.output import say
-from kloros.cli.picture import Picture
-from kloros.cli.plain import PlainView
-from kloros.cli.run_log import RunLog
-from kloros.cli.stopping import StopAsked
-from kloros.cli.suite import Suite
+from kloros.cli.running.findings import open_findings
+from kloros.cli.running.log import RunLog
+from kloros.cli.running.plain import PlainView
+from kloros.cli.running.stopping import StopAsked
+from kloros.cli.running.suite import Suite
+from kloros.cli.story.picture import Picture
 from kloros.cli.units import duration, moment
 from kloros.clock import Clock, SystemClock
 from kloros.config import load_or_default
@@ -101,7 +101,7 @@ def _watch(suite: Suite, place: Place, picture: Picture, end_s: float | None, is
 def _view(suite: Suite, place: Place, is_plain: bool, stop: StopAsked) -> View:
     if is_plain:
         return PlainView(suite, place)
-    from kloros.cli.live import LiveView
+    from kloros.cli.running.live import LiveView
 
     return LiveView(suite, place, stop)
 
