@@ -175,6 +175,7 @@ class SchedulerDaemon(Daemon):
             signal=beat.entry.signal,
             schedule=beat.entry.name,
             beat=beat.beat,
+            due_ts=None if beat.due_us is None else us_to_seconds(beat.due_us),
             late_ms=round(late_us / 1000, 3),
             **remarkable,
         )
