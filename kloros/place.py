@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+INSTALLED_UNDER = Path("/opt/kloros")
 SYSTEM_RUNTIME_DIR = Path("/run/kloros")
 BUS_SOCKET = "bus.pub"  # the proxy's socket that publishers connect to; its presence marks a running suite
 
@@ -40,8 +42,10 @@ class Place:
 
     @classmethod
     def discover(cls, environment: Mapping[str, str] = os.environ) -> Place:
-        """The suite meant here: KLOROS_*_DIR win; then the installed suite if its bus is up; then the user's own."""
-        base = cls.system() if _can_see(SYSTEM_RUNTIME_DIR / BUS_SOCKET) else cls.user(environment)
+        """The suite meant here: KLOROS_*_DIR win; then the installed suite, for its own command and wherever its bus
+        is up; then the user's own."""
+        is_system = Path(sys.prefix) == INSTALLED_UNDER or _can_see(SYSTEM_RUNTIME_DIR / BUS_SOCKET)
+        base = cls.system() if is_system else cls.user(environment)
         named = {
             field: Path(value)
             for field, variable in (

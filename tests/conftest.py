@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 _SETTLE_LIMIT_S = 5.0
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -45,14 +46,21 @@ def nothing_leaks() -> Iterator[None]:
     yield
     deadline_s = time.monotonic() + _SETTLE_LIMIT_S
     while True:
-        gc.collect()
         left = [t.name for t in threading.enumerate() if t not in threads]
         open_still = sorted(target for _, target in _open_descriptors() - descriptors)
         if not left and not open_still:
             return
         if time.monotonic() > deadline_s:
             pytest.fail(f"left behind: threads {left}, descriptors {open_still}")
+        gc.collect()
         time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Logging is set up once per process by the composition root; a test that runs one must not do so for the next."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

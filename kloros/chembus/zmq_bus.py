@@ -159,9 +159,9 @@ class ZmqBus:
         """Like `receive`, each message with the JSON it came as."""
         if self._closed:
             return []
-        self._watch_link()
         taken = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
         taken.extend(self._drain(limit - len(taken)))
+        self._watch_link()
         self.counters.received += len(taken)
         return taken
 

@@ -22,7 +22,9 @@ def main() -> int:
 
     from kloros.cli.app import call
 
-    return call(sys.argv[1:])
+    code = call(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the verb has ended: nothing is left to interrupt
+    return code
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:

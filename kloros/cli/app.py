@@ -59,6 +59,12 @@ def call(arguments: list[str]) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return 0
+    except SystemExit as ending:
+        # typer itself turns a broken pipe into exit code 1; to us it is a reader who has had enough.
+        if not isinstance(ending.__context__, OSError):
+            raise
+        _forget_stdout()
+        return 0
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:

@@ -26,7 +26,7 @@ app.command(name="hz")(bus_figures.hz)
 app.command(name="latency")(bus_figures.latency)
 
 # How long `emit --wait` waits for a daemon to tell of its cycle.
-REACTION_TIMEOUT_S = 30.0
+REACTION_TIMEOUT_S = 10.0
 # Without topics, HEARTBEATs and all but every so many-th tick are left out: they say the same again and again.
 TICKS_FOLDED = 10
 
@@ -47,11 +47,12 @@ def watch(
 ) -> int:
     """Show what passes, one line per signal, with the daemons' reactions under it. Ctrl-C ends it (exit code 130)."""
     from kloros.cli.client import Client
-    from kloros.cli.fold import Fold
+    from kloros.cli.story.fold import Fold
 
     fold = Fold(None if topics else TICKS_FOLDED)
     with Client(*(topics or ["*"]), name="kloros_watch") as client:
         check_topics(topics or [])
+        client.on_bus_change = _tell_bus_change
         shown = 0
         for message in client.messages(seconds):
             if not is_wanted(message, topics) or (not json and fold.hides(message)):
@@ -97,7 +98,10 @@ def emit(
             is_answered = message.signal in ("Q_CYCLE_REPORT", "Q_SCHEDULE_CHANGED") and message.id != message_id
             if is_answered:
                 return 0
-    print(f"kloros: no daemon told of a reaction to {signal} within {REACTION_TIMEOUT_S:g} s", file=sys.stderr)
+    print(
+        f"kloros: no daemon told of a reaction to {signal} within {REACTION_TIMEOUT_S:g} s; see kloros status",
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -140,10 +144,14 @@ def _show(message: Message, is_json: bool) -> None:
     if is_json:
         json_line(message)
         return
-    from kloros.cli.narrate import narrate
+    from kloros.cli.story.narrate import narrate
 
     line = narrate(message)
     say(styled(str(line), line.style) if line.style else str(line))
+
+
+def _tell_bus_change(is_joined: bool) -> None:
+    print("kloros: the bus is back" if is_joined else "kloros: the bus is gone; waiting for it", file=sys.stderr)
 
 
 def check_topics(topics: list[str]) -> None:

@@ -116,7 +116,7 @@ def _show(message: Message, is_json: bool) -> None:
     if is_json:
         json_line(message)
         return
-    from kloros.cli.narrate import narrate
+    from kloros.cli.story.narrate import narrate
 
     say(str(narrate(message)))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -24,7 +25,10 @@ _LOOK_UP_S = 1.0
 
 
 class Client:
-    """A joined bus connection that hears `topics`. Use it in a `with`."""
+    """A joined bus connection that hears `topics`. Use it in a `with`.
+
+    `on_bus_change` is called by `messages` when the bus went away, or came back.
+    """
 
     def __init__(
         self, *topics: str, place: Place | None = None, name: str = "kloros_cli", timeout_s: float = JOIN_TIMEOUT_S
@@ -33,6 +37,7 @@ class Client:
         self.place = place or Place.discover()
         self.clock: Clock = SystemClock()
         self._waiting: deque[Message] = deque()
+        self.on_bus_change: Callable[[bool], None] = lambda _is_joined: None
         require_bus(self.place)
         self.bus = ZmqBus(Endpoints.for_runtime_dir(self.place.runtime), name=name, niche="cli", clock=self.clock)
         try:
@@ -42,6 +47,7 @@ class Client:
         except BaseException:
             self.bus.close()
             raise
+        self._was_joined = True
         self._poller = Poller()
         self._poller.register(self.bus)
 
@@ -70,8 +76,14 @@ class Client:
             if left_s <= 0:
                 return
             self._waiting.extend(self.bus.receive())
+            self._note_bus()
             if not self._waiting:
                 self._poller.wait(min(left_s, _LOOK_UP_S))
+
+    def _note_bus(self) -> None:
+        if self.bus.joined != self._was_joined:
+            self._was_joined = self.bus.joined
+            self.on_bus_change(self._was_joined)
 
     def now_ts(self) -> float:
         """Wall time in epoch seconds."""
@@ -96,7 +108,10 @@ def require_bus(place: Place) -> None:
 
 def requester() -> str:
     """Who asks, for the scheduler's log."""
-    name = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
+    try:
+        name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user id without an account, as in some containers
+        name = f"uid {os.getuid()}"
     return f"kloros command, {name}"
 
 

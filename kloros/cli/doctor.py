@@ -11,7 +11,7 @@ _STYLES = {"good": "green", "note": "cyan", "bad": "bold red"}
 
 def doctor(json: JsonOption = False) -> int:
     """Look at this machine and this suite. Exit code 1 when something needs doing."""
-    from kloros.cli.checks import examine
+    from kloros.cli.diagnosis.checks import examine
     from kloros.place import Place
 
     place = Place.discover()
@@ -23,6 +23,7 @@ def doctor(json: JsonOption = False) -> int:
     table(
         COLUMNS,
         [(each.name, styled(each.verdict, _STYLES[each.verdict]), each.found, each.cure) for each in findings],
+        wordy=2,
     )
     bad = sum(finding.verdict == "bad" for finding in findings)
     say(

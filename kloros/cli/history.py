@@ -9,8 +9,8 @@ import msgspec
 from kloros.chembus.envelope import Message, Refused, decode
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.cli.moments import parse_moment
-from kloros.cli.narrate import narrate
 from kloros.cli.output import json_line, say, styled
+from kloros.cli.story.narrate import narrate
 from kloros.cli.units import clock_time, duration, moment
 from kloros.errors import UnknownSignal
 from kloros.place import Place

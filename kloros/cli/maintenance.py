@@ -98,6 +98,7 @@ def _confirm(client: Client, wanted: bool, until_ts: float | None) -> int:
     end_s = client.clock.monotonic_s() + CONFIRM_TIMEOUT_S
     while True:
         hearts, _ = ask_everyone(client, wants_tick=False)
+        hearts = [heart for heart in hearts if heart.mode is not None]  # plain clients do not know maintenance
         others = [heart.zooid for heart in hearts if not _is_as_wanted(heart, wanted)]
         if hearts and not others:
             break

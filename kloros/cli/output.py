@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+GAP = "  "
+LEAST_WORDY_WIDTH = 16
 
 Row = Sequence[str]
 """Cells as text; on a terminal a cell may carry a style as `[style]text`, see `styled`."""
@@ -53,14 +57,35 @@ def say(line: str) -> None:
         print(bare(line), flush=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A table. A column whose name begins with `>` is set flush right."""
+def table(columns: Sequence[str], rows: Iterable[Row], *, wordy: int = 1, spare: Sequence[str] = ()) -> None:
+    """A table. A column whose name begins with `>` is set flush right.
+
+    On a narrow terminal the last `wordy` columns fold, and those of `spare` are left out as needed, first ones first.
+    """
     rows = list(rows)
     if sys.stdout.isatty():
-        _rich_table(columns, rows)
+        terminal = console()
+        shown = columns_that_fit(columns, rows, terminal.width, wordy, spare)
+        terminal.print(rich_table(columns, rows, shown, wordy))
     else:
         for line in plain_table(columns, rows):
             print(line)
+
+
+def columns_that_fit(
+    columns: Sequence[str], rows: Sequence[Row], width: int, wordy: int = 0, spare: Sequence[str] = ()
+) -> list[int]:
+    """Which columns to show in a terminal that wide; never one without a word in it."""
+    shown = [index for index in range(len(columns)) if any(bare(row[index]) for row in rows)]
+    natural = {index: max(len(columns[index].strip(">")), *(len(bare(row[index])) for row in rows)) for index in shown}
+    for index in range(len(columns) - wordy, len(columns)):
+        if index in natural:
+            natural[index] = min(natural[index], LEAST_WORDY_WIDTH)
+    for name in spare:
+        if sum(natural[index] + len(GAP) for index in shown) - len(GAP) <= width:
+            break
+        shown = [index for index in shown if columns[index] != name]
+    return shown
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -69,7 +94,7 @@ def plain_table(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     is_right = [column.startswith(">") for column in columns]
     return [
-        "  ".join(
+        GAP.join(
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, is_right, strict=True)
         ).rstrip()
@@ -77,33 +102,26 @@ def plain_table(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def rich_table(columns: Sequence[str], rows: Iterable[Row], *, title: str | None = None) -> Any:
-    """The table for a terminal, to be printed or laid out."""
-    from rich import box
+def rich_table(columns: Sequence[str], rows: Sequence[Row], shown: Sequence[int], wordy: int) -> Table:
+    """The table for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        is_right = column.startswith(">")
-        grid.add_column(column.removeprefix(">"), justify="right" if is_right else "left", no_wrap=True)
+    grid = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
+    for index in shown:
+        justify: Literal["left", "right"] = "right" if columns[index].startswith(">") else "left"
+        folds = index >= len(columns) - wordy
+        grid.add_column(columns[index].removeprefix(">"), justify=justify, no_wrap=not folds, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(bare(cell), style_of(cell)) for cell in row))
+        grid.add_row(*(Text(bare(row[index]), style_of(row[index])) for index in shown))
     return grid
-
-
-def _rich_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
-    grid = rich_table(columns, rows)
-    for column in grid.columns[-2:]:  # the wordy ones: they fold where the terminal is narrow
-        column.no_wrap, column.overflow = False, "fold"
-    console().print(grid)
 
 
 def as_json(value: object) -> None:
     """`value`, anything msgspec encodes, as indented JSON."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(_spelled_out(value)), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(_spelled_out(value), enc_hook=str), indent=2).decode())
 
 
 def _spelled_out(value: object) -> object:

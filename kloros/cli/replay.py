@@ -121,7 +121,7 @@ def private_place(place: Place) -> Iterator[Place]:
     Raises:
         KlorosError: Its proxy did not start.
     """
-    from kloros.cli.suite import Member
+    from kloros.cli.running.suite import Member
     from kloros.daemon.suite_settings import SuiteSettings
     from kloros.orchestration.chem_proxy_daemon import ChemProxyDaemon
     from kloros.telemetry.logs import configure_logging

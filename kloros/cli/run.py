@@ -25,10 +25,10 @@ def run(
     """
     seconds = None if seconds_text is None else parse_duration(seconds_text)
 
-    from kloros.cli.stopping import StopAsked
+    from kloros.cli.running.stopping import StopAsked
 
     # Before the slow imports: a Ctrl-C from here on is an order to stop, exit code 0.
     with StopAsked() as stop:
-        from kloros.cli.run_suite import run_suite
+        from kloros.cli.running.session import run_suite
 
         return run_suite(seconds, plain, stop)

@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The entry's name.", a
 def show(json: JsonOption = False) -> int:
     """Show every entry: interval, pace and why, next and last beat, what was missed."""
     from kloros.cli.client import Client
-    from kloros.cli.ticks import gather_schedule
+    from kloros.cli.story.ticks import gather_schedule
 
     with Client("Q_SCHEDULE_TICK") as client:
         tick = gather_schedule(client, TICK_TIMEOUT_S)
@@ -34,7 +34,7 @@ def show(json: JsonOption = False) -> int:
     if json:
         as_json(tick)
         return 0
-    table(COLUMNS, rows(tick, now_ts))
+    table(COLUMNS, rows(tick, now_ts), spare=("signal", "last due", ">last beat"))
     say(summary(tick))
     return 0
 

@@ -27,7 +27,7 @@ def status(json: JsonOption = False) -> int:
     if json:
         as_json(report)
     else:
-        table(COLUMNS, [_row(daemon) for daemon in report.daemons])
+        table(COLUMNS, [_row(daemon) for daemon in report.daemons], spare=(">handled", "due", ">waiting", ">last beat"))
         for line in lines(report):
             say(line)
         for complaint in report.complaints:

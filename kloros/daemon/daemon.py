@@ -9,7 +9,15 @@ from typing import ClassVar
 import kloros
 from kloros.chembus.bus import Loss
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import Facts, HeartbeatFacts, KillFacts, ResumeFacts, SuspendFacts, TickFacts
+from kloros.chembus.facts import (
+    Facts,
+    HeartbeatFacts,
+    KillFacts,
+    ResumeFacts,
+    StatusRequestFacts,
+    SuspendFacts,
+    TickFacts,
+)
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.batch import Batch
 from kloros.daemon.cycle import Outgoing
@@ -25,7 +33,7 @@ HEARTBEAT_INTERVAL_S = 10.0
 HOUSEKEEPING_INTERVAL_S = 1.0
 # Messages handled before the loop looks at its timers again.
 RECEIVE_BATCH = 256
-JOIN_TIMEOUT_S = 10.0
+JOIN_TIMEOUT_S = 5.0
 
 
 class Daemon:
@@ -66,7 +74,7 @@ class Daemon:
             "governance.kill": self._on_kill,
             "MAINTENANCE_SUSPEND": self._on_maintenance_signal,
             "MAINTENANCE_RESUME": self._on_maintenance_signal,
-            "STATUS_REQUEST": lambda _message: self.beat_heart(),
+            "STATUS_REQUEST": self._on_status_request,
             "HEARTBEAT": lambda _message: None,  # heard so that a publisher's lost last messages are noticed
         }
         if self.consumes:
@@ -261,6 +269,11 @@ class Daemon:
 
     def _is_heard(self, signal: str) -> bool:
         return any(signal == topic or (topic.endswith("*") and signal.startswith(topic[:-1])) for topic in self.hears)
+
+    def _on_status_request(self, message: Message) -> None:
+        facts: StatusRequestFacts = message.facts
+        if facts.zooid in (None, self.zooid):
+            self.beat_heart()
 
     def _on_kill(self, message: Message) -> None:
         facts: KillFacts = message.facts

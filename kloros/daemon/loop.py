@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +39,8 @@ class Loop:
         self._soon: deque[Callback] = deque()
         self._wall_timer = clock.timer()
         self._wake_read_fd, self.wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._stopping = False
+        self._wake_lock = threading.RLock()  # a signal handler may interrupt its holder
+        self._stopping = self._is_closed = False
         self.on_clock_step: Callback = lambda: None
         self.add_source(self._wake_read_fd, self._run_soon)
         if self._wall_timer.fileno() >= 0:
@@ -96,8 +98,10 @@ class Loop:
     def close(self) -> None:
         """Release the descriptors."""
         self._wall_timer.close()
-        os.close(self._wake_read_fd)
-        os.close(self.wake_fd)
+        with self._wake_lock:
+            self._is_closed = True
+            os.close(self._wake_read_fd)
+            os.close(self.wake_fd)
 
     def next_wait_s(self) -> float:
         """How long nothing is due; zero when something is."""
@@ -109,8 +113,10 @@ class Loop:
         return max(0.0, min(waits_s, default=_LONGEST_WAIT_S))
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # a full pipe wakes the loop just as well
-            os.write(self.wake_fd, b"\0")
+        # A worker that ends late may call after `close`, when the number of the descriptor may be someone else's.
+        with self._wake_lock, suppress(BlockingIOError):  # a full pipe wakes the loop just as well
+            if not self._is_closed:
+                os.write(self.wake_fd, b"\0")
 
     def _run_soon(self) -> None:
         os.read(self._wake_read_fd, 4096)

@@ -53,6 +53,7 @@ class SchedulerDaemon(Daemon):
         self.lateness = Lateness()
         self.epoch = 0
         self.last_beat = "no beat yet"
+        self._common["STATUS_REQUEST"] = self._on_status_request
         self._page = 0
         self._tick_due_us: int | None = None
         self._is_remembering_soon = False
@@ -87,6 +88,10 @@ class SchedulerDaemon(Daemon):
         self._emit_due()
         self._remember()
         self._answer(wish.op, True, detail, wish, message.id)
+
+    def _on_status_request(self, _message: Message) -> None:
+        self.beat_heart()
+        self._tick()  # who asks how things are wants to see the schedule, and not to wait a second for it
 
     def on_reload(self) -> None:
         self._reload("SIGHUP", None)
@@ -170,6 +175,7 @@ class SchedulerDaemon(Daemon):
             signal=beat.entry.signal,
             schedule=beat.entry.name,
             beat=beat.beat,
+            due_ts=None if beat.due_us is None else us_to_seconds(beat.due_us),
             late_ms=round(late_us / 1000, 3),
             **remarkable,
         )
@@ -209,6 +215,7 @@ class SchedulerDaemon(Daemon):
         if self.killed:
             return
         self._tick_due_us = self._tick_grid().due_after(self.clock.wall_us())
+        self._emit_due()  # beats are often due with the tick: they go first, the tick is long
         self._page = (self._page + 1) % max(1, self._pages())
         self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts(self._page))
         self._arm()

@@ -25,7 +25,6 @@ HERE = Path(__file__).parent
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 QUEUE_MESSAGES = 100_000  # of every proxy, ours and the bare one: what config/kloros.toml gives ours
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 # As wide as its tables, also through a pipe.
 console = Console(width=None if sys.stdout.isatty() else 132, highlight=False)
@@ -176,9 +175,8 @@ def free_port() -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds a process has used so far, in all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    """CPU seconds that the threads of a process have used so far, to the microsecond."""
+    return sum(int(times.read_text().split()[0]) for times in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def voluntary_switches(pid: int) -> int:

@@ -22,8 +22,8 @@ COLUMNS = (
 def main(given_arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     given = arguments(__doc__ or "").parse_args(given_arguments)
-    rounds = given.rounds or (1 if given.quick else 5)
-    seconds = 3.0 if given.quick else 8.0
+    rounds = given.rounds or (1 if given.quick else 4)
+    seconds = 3.0 if given.quick else 6.0
     print_machine()
     compare("100 beats/s: 10 jobs, each 10 times a second, evenly spread", spread(10, 100_000), rounds, seconds)
     compare("1,000 one-second jobs, evenly spread", spread(1000, 1_000_000), rounds, seconds)

@@ -21,7 +21,7 @@ from support.suite import PROXY, Suite, suite
 
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.pub import ChemPub
-from kloros.cli.suite import Member
+from kloros.cli.running.suite import Member
 from kloros.config import load, read_toml
 from kloros.consumers.ledger import Entry, Row, Signed, observation_signature
 from kloros.consumers.ledger_check import Report, verify

@@ -75,3 +75,15 @@ def test_signals_reach_the_loop_and_their_handlers_are_put_back(loop: Loop) -> N
         loop.run()
     assert reloads == [1]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_work_that_ends_after_the_loop_is_closed_touches_no_descriptor() -> None:
+    loop = Loop(SystemClock())
+    fd = loop.wake_fd
+    loop.close()
+    stranger = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]  # one of them gets the loop's number
+    assert fd in stranger
+    loop.call_soon(lambda: None)
+    loop.stop()
+    for each in stranger:
+        os.close(each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,13 @@ class Home:
         self.places = places
         self.environment = {**os.environ, **places, "NO_COLOR": "1", "TZ": "UTC"}
 
+    def change(self, file: str, old: str, new: str) -> None:
+        """Write `new` for the first `old` in a settings file."""
+        path = self.folder / "config" / file
+        text = path.read_text()
+        assert old in text, f"{old} is not in {file}"
+        path.write_text(text.replace(old, new, 1))
+
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `kloros ARGUMENTS`; both outputs are pipes."""
         return subprocess.Popen(
@@ -33,6 +41,8 @@ class Home:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # As scripts/run begins it: until the command listens itself, a Ctrl-C is not heard at all.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +63,15 @@ class Home:
                 except BlockingIOError:
                     held.append(path.name)
         return held
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Both outputs of a process that was sent a SIGINT; once more if it came before the command listened."""
+    try:
+        return process.communicate(timeout=LIMIT_S / 3)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        return process.communicate(timeout=LIMIT_S)
 
 
 @contextmanager

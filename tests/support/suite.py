@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ class Suite:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._logs: list[IO[bytes]] = []
         self.bus: ZmqBus | None = None
+        self._heard: deque[Message] = deque()
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Run `python -m COMMAND` as part of this suite; its output goes to a log named after it."""
@@ -68,13 +70,16 @@ class Suite:
         return self.bus
 
     def hear(self, wanted: Callable[[Message], bool]) -> Message:
-        """The next message that is wanted."""
+        """The next message that is wanted; those before it are passed over."""
         assert self.bus
         clock = SystemClock()
         end_s = clock.monotonic_s() + LIMIT_S
         while clock.monotonic_s() < end_s:
-            self.bus.pollables()[0].poll(100)
-            for message in self.bus.receive():
+            if not self._heard:
+                self.bus.pollables()[0].poll(100)
+                self._heard.extend(self.bus.receive())
+            while self._heard:
+                message = self._heard.popleft()
                 if wanted(message):
                     return message
         raise AssertionError("it was not heard in time")
@@ -84,7 +89,8 @@ class Suite:
         assert self.bus
         clock = SystemClock()
         end_s = clock.monotonic_s() + seconds
-        heard: list[Message] = []
+        heard = list(self._heard)
+        self._heard.clear()
         while (left_s := end_s - clock.monotonic_s()) > 0:
             self.bus.pollables()[0].poll(min(100, left_s * 1000))
             heard += self.bus.receive()

@@ -82,13 +82,6 @@ def machine(installed: Installed) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def bare_machine(binds: dict[Path, str]) -> Iterator[Machine]:
-    """A freshly booted machine that never saw the suite."""
-    with booted(binds) as machine:
-        yield machine
-
-
-@pytest.fixture
 def suite(machine: Machine) -> Suite:
     """The suite in a fresh machine, installed and not started."""
     return Suite(machine)

@@ -28,6 +28,7 @@ PREFIX = "kloros-machine-"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 POLL_S = 0.02
+BOOTED_WITH_SYSTEMD = Path("/run/systemd/system")
 
 T = TypeVar("T")
 Result = subprocess.CompletedProcess[str]
@@ -73,6 +74,8 @@ class Machine:
         """
         self.name = f"kloros-{uuid.uuid4().hex[:12]}"
         self.files = Files(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp")))
+        self._layers = [self.files.written, *([base.written] if base else [])]
+        self._cgroups = _own_cgroups(self.name)
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
         try:
@@ -96,13 +99,20 @@ class Machine:
 
     def _boot(self, binds: dict[Path, str]) -> None:
         command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--directory", str(self.files.root)]
-        command += ["--machine", self.name, "--register=no", "--keep-unit", "--console=pipe", "--private-network"]
+        command += ["--machine", self.name, "--register=no", "--console=pipe", "--private-network"]
+        command += [] if BOOTED_WITH_SYSTEMD.is_dir() else ["--keep-unit"]
         command += ["--system-call-filter=adjtimex clock_adjtime"]  # nspawn refuses them, a real machine does not
         command += [f"--bind-ro={host}:{inside}" for host, inside in binds.items()]
         command += ["--boot", "systemd.unit=basic.target", "systemd.mask=systemd-logind.service"]
         console = (self.files.directory / "console.log").open("wb")
         with console:
-            self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+            self._nspawn = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: _enter_cgroups(self._cgroups),
+            )
         wait_for(self._is_up, 30, "the machine to boot")
 
     def _find_leader(self) -> int:
@@ -148,6 +158,10 @@ class Machine:
         """One property of a unit."""
         return self.systemctl("show", "--value", "--property", name, unit).strip()
 
+    def kill(self, unit: str, signal_name: str) -> None:
+        """Send a signal to a unit's main process."""
+        self.systemctl("kill", "--kill-whom=main", f"--signal={signal_name}", unit)
+
     def is_ready(self, unit: str) -> bool:
         return self.show(unit, "ActiveState") == "active"
 
@@ -172,6 +186,15 @@ class Machine:
     def read_file(self, path: str) -> str:
         return self.run("cat", path).stdout
 
+    def new_files(self) -> set[str]:
+        """What is in this machine's file system, /tmp and /run aside, and was not there before anything was done."""
+        touched = {str(path.relative_to(layer)) for layer in self._layers for path in layer.rglob("*")}
+        return {
+            f"/{path}"
+            for path in touched
+            if os.path.lexists(self.files.root / path) and not os.path.lexists(f"/{path}")
+        }
+
     def stop(self) -> Files:
         """End every process, keep the files (to boot others on top, until `destroy`)."""
         if self._nspawn is not None:
@@ -189,10 +212,39 @@ class Machine:
         """End every process and leave no mount and no file behind."""
         self.stop()
         remove_files(self.files.directory)
+        for cgroup in self._cgroups:
+            for directory in sorted(cgroup.rglob("*/"), reverse=True):
+                _remove_if_empty(directory)
+            _remove_if_empty(cgroup)
 
 
 def _sequence_number(cursor: str) -> int:
     return int(re.search(r"i=([0-9a-f]+)", cursor)[1], 16)  # type: ignore[index]
+
+
+def _own_cgroups(name: str) -> list[Path]:
+    """Control groups for this machine alone; two that shared one would kill each other's services.
+
+    A systemd on the host gives each machine its scope; without one, they are made here.
+    """
+    if BOOTED_WITH_SYSTEMD.is_dir():
+        return []
+    made = []
+    for hierarchy in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified")):
+        if os.access(hierarchy / "cgroup.procs", os.W_OK):
+            made.append(hierarchy / name)
+            made[-1].mkdir()
+    return made
+
+
+def _enter_cgroups(cgroups: list[Path]) -> None:
+    for cgroup in cgroups:
+        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _remove_if_empty(cgroup: Path) -> None:
+    with contextlib.suppress(OSError):
+        cgroup.rmdir()
 
 
 def remove_files(directory: Path) -> None:

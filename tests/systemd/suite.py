@@ -30,11 +30,13 @@ adaptive = false
 """
 
 LISTENER = """
-import json, sys, threading
+import json, sys
 from kloros.chembus.sub import ChemSub
 subscriptions = [ChemSub(topic, lambda heard: print(json.dumps(heard), flush=True)) for topic in sys.argv[1:]]
 print("listening", flush=True)
-threading.Event().wait()
+sys.stdin.read()
+for subscription in subscriptions:
+    subscription.close()
 """
 
 EMITTER = """
@@ -128,7 +130,7 @@ class Suite:
         """Listen on the bus meanwhile; what is yielded tells everything heard so far."""
         with tempfile.TemporaryFile("w+") as output:
             script = ("env", "KLOROS_RUNTIME_DIR=/run/kloros", PYTHON, "-c", LISTENER, *topics)
-            listener = self.machine.start(*script, stdout=output, stderr=subprocess.STDOUT)
+            listener = self.machine.start(*script, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
             def lines() -> list[str]:
                 output.seek(0)
@@ -142,8 +144,7 @@ class Suite:
                 wait_for(is_listening, 20, "the listener on the bus")
                 yield lambda: [json.loads(line) for line in lines()[1:]]
             finally:
-                listener.kill()
-                listener.wait()
+                listener.communicate(timeout=10)  # the end of its input is its order to stop
 
     def _beats(self, unit: str, since: int, **fields: str) -> list[Beat]:
         return [_beat(entry) for entry in self.machine.journal(unit, since, **fields)]

@@ -67,7 +67,7 @@ def test_reload_refuses_a_bad_file_and_keeps_the_old_schedule(suite: Suite) -> N
     spoil(suite, "interval_s = 0.5", "intervall_s = 0.5")
     mark = suite.machine.journal_mark()
     with suite.listening("Q_TRIGGER_INTROSPECTION", "Q_SCHEDULE_CHANGED") as heard:
-        suite.machine.run("systemctl", "reload", "kloros-scheduler", check=False)
+        assert suite.machine.run("systemctl", "reload", "kloros-scheduler", check=False).returncode != 0
         wait_for(lambda: "intervall_s" in messages(suite.machine, mark), 10, "the reason in the journal")
         wait_for(lambda: suite.triggers(since=mark)[2:], 10, "the old schedule going on")
         changed = [message["facts"] for message in heard() if message["signal"] == "Q_SCHEDULE_CHANGED"]

@@ -49,7 +49,7 @@ def test_a_finding_outlives_a_restart_of_introspection_without_being_told_again(
         machine.write_file(UNIT, BROKEN)
         machine.systemctl("start", "backup-of-photos", check=False)
         wait_for(lambda: about_the_unit(heard(), "CAPABILITY_GAP"), 10, "the gap")
-        machine.systemctl("kill", "--signal=KILL", "kloros-introspection")
+        machine.kill("kloros-introspection", "KILL")
         wait_for(lambda: machine.show("kloros-introspection", "NRestarts") == "1", 10, "the restart")
         mark = machine.journal_mark()
         suite.wait_for_cycles(4, since=mark)

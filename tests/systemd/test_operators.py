@@ -51,7 +51,7 @@ def test_a_killed_bus_comes_back_and_everyone_rejoins_without_a_restart(suite: S
     suite.schedule(introspection_scan=INTERVAL_S)
     suite.start()
     suite.wait_for_cycles(2)
-    suite.machine.systemctl("kill", "--signal=KILL", "kloros-chem-proxy")
+    suite.machine.kill("kloros-chem-proxy", "KILL")
     wait_for(lambda: suite.machine.show(PROXY, "NRestarts") == "1", 10, "the restart of the bus")
     wait_for(lambda: suite.machine.is_ready(PROXY), 10)
     mark = suite.machine.journal_mark()

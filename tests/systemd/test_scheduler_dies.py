@@ -16,7 +16,7 @@ def test_a_killed_scheduler_comes_back_and_no_beat_runs_twice_or_is_lost(suite: 
     suite.wait_for_cycles(2)
     first = suite.machine.show(SCHEDULER, "MainPID")
     mark = suite.machine.journal_mark()
-    suite.machine.systemctl("kill", "--signal=KILL", "kloros-scheduler")
+    suite.machine.kill("kloros-scheduler", "KILL")
     wait_for(lambda: suite.machine.show(SCHEDULER, "NRestarts") == "1", 10, "the restart")
     suite.wait_for_cycles(3, since=mark)
     assert suite.machine.show(SCHEDULER, "MainPID") != first
@@ -53,7 +53,7 @@ def test_a_frozen_scheduler_is_restarted_by_the_watchdog(suite: Suite) -> None:
     suite.schedule(introspection_scan=INTERVAL_S)
     suite.start()
     suite.wait_for_cycles(1)
-    suite.machine.systemctl("kill", "--signal=STOP", "kloros-scheduler")
+    suite.machine.kill("kloros-scheduler", "STOP")
     wait_for(lambda: suite.machine.show(SCHEDULER, "NRestarts") == "1", 15, "the watchdog")
     wait_for(lambda: suite.machine.is_ready(SCHEDULER), 10)
     assert any("Watchdog timeout" in entry["MESSAGE"] for entry in suite.machine.journal(SCHEDULER))

@@ -31,6 +31,7 @@ def test_the_journal_finds_beats_by_their_signal(suite: Suite) -> None:
 
 
 def test_status_says_mode_last_beat_and_backlog(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
     suite.start()
     suite.wait_for_cycles(1)
     status = wait_for(lambda: suite.machine.show(INTROSPECTION, "StatusText"), 5)
@@ -41,7 +42,7 @@ def test_status_says_mode_last_beat_and_backlog(suite: Suite) -> None:
 
 def test_introspection_answers_the_schedulers_triggers(suite: Suite) -> None:
     suite.start()
-    assert {cycle.source for cycle in suite.wait_for_cycles(2)} == {"trigger"}
+    assert suite.wait_for_cycles(1)[0].source == "trigger"
 
 
 def test_each_daemon_serves_its_metrics_on_loopback(suite: Suite) -> None:
@@ -61,6 +62,7 @@ def test_exposure_is_low(machine: Machine, unit: str) -> None:
 
 
 def test_everything_stops_within_two_seconds(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
     suite.start()
     suite.wait_for_cycles(1)
     started = time.monotonic()

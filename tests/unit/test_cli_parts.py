@@ -14,9 +14,9 @@ from kloros.cli.app import call
 from kloros.cli.config import READERS, without_nothing
 from kloros.cli.consume import load_consumer
 from kloros.cli.names import complete_schedule, complete_signal
-from kloros.cli.run_log import RunLog
-from kloros.cli.stopping import StopAsked
-from kloros.cli.suite import SUITE
+from kloros.cli.running.log import RunLog
+from kloros.cli.running.stopping import StopAsked
+from kloros.cli.running.suite import SUITE
 from kloros.errors import NotAConsumer
 
 CONSUMERS = """
@@ -106,6 +106,11 @@ def test_a_log_that_cannot_be_written_loses_lines_not_the_suite(tmp_path: Path) 
     log = RunLog(tmp_path / "run.log")
     log.close()
     assert log.write("too late\n") == 0
+    (tmp_path / "file").touch()
+    nowhere = RunLog(tmp_path / "file" / "state" / "run.log")
+    assert nowhere.write("lost\n") == 0
+    assert "Not a directory" in str(nowhere)
+    nowhere.close()
 
 
 def test_the_first_order_to_stop_is_remembered_and_later_ones_are_forgotten() -> None:

@@ -20,14 +20,14 @@ from kloros.chembus.facts import (
 )
 from kloros.chembus.facts_work import GapFoundFacts, ObservationFacts
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.cli.fold import Fold
-from kloros.cli.live_layout import Scene, draw
-from kloros.cli.narrate import narrate
 from kloros.cli.output import bare
-from kloros.cli.picture import Picture
 from kloros.cli.roll_call import EXPECTED, assess
+from kloros.cli.running.layout import Scene, draw
 from kloros.cli.schedule import rows, summary
-from kloros.cli.ticks import TickBook
+from kloros.cli.story.fold import Fold
+from kloros.cli.story.narrate import narrate
+from kloros.cli.story.picture import Picture
+from kloros.cli.story.ticks import TickBook
 from kloros.consumers.findings import Finding, Severity
 
 NOW_TS = 1_700_000_000.0
@@ -103,8 +103,10 @@ def test_a_late_trigger_says_once_what_was_missed() -> None:
         (gap("CAPABILITY_RESTORED"), "says it is over: x.service failed"),
         (tick(), "3 entries, next curiosity_generation in 1.0 s"),
         (message("MAINTENANCE_SUSPEND", SuspendFacts(reason="kernel")), "everything rests (kernel)"),
-        (message("Q_SCHEDULE_CHANGED", ChangedFacts(op="pause", ok=False, schedule="x", detail="no such entry")),
-         "pause x refused (no such entry)"),
+        (message("Q_SCHEDULE_CHANGED", ChangedFacts(op="pause", ok=False, schedule="x", detail="none", request_id="1")),
+         "pause x refused (none)"),
+        (message("Q_SCHEDULE_CHANGED", ChangedFacts(op="maintenance", ok=True, detail="maintenance on: kernel")),
+         "introspection_daemon: maintenance on: kernel"),
         (message("HEARTBEAT", heart(mode="stopped")), "scheduler_daemon says goodbye"),
         (message("OBSERVATION", ObservationFacts(ts=1, zooid="z", ok=True)), 'OBSERVATION {"ts":1'),
     ],

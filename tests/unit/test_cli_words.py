@@ -5,7 +5,7 @@ import typer
 
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.cli.facts_args import facts_from_json, facts_from_pairs
-from kloros.cli.output import bare, plain_table, style_of, styled
+from kloros.cli.output import bare, columns_that_fit, plain_table, style_of, styled
 from kloros.cli.units import countdown, duration, interval, parse_duration
 from kloros.errors import BadFacts
 
@@ -75,6 +75,17 @@ def test_a_plain_table_is_aligned_uncut_and_has_no_colour() -> None:
     assert lines[1] == "introspection_scan" * 8 + "   0.5"
     assert "\x1f" not in "".join(lines)
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_narrow_terminal_spares_what_can_be_spared_and_a_column_without_a_word_is_never_shown() -> None:
+    columns, rows = (
+        ("entry", "signal", ">next in", "why"),
+        [("introspection_scan", "Q_TRIGGER_INTROSPECTION", "4 s", "")],
+    )
+    assert columns_that_fit(columns, rows, 120, 1, ("signal",)) == [0, 1, 2]
+    assert columns_that_fit(columns, rows, 52, 1, ("signal",)) == [0, 1, 2]
+    assert columns_that_fit(columns, rows, 51, 1, ("signal",)) == [0, 2]
+    assert columns_that_fit(columns, [], 120) == []
 
 
 def test_pairs_become_facts_of_the_declared_types() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.live import Live
 
 from kloros.chembus.envelope import Message
-from kloros.cli.findings_now import open_findings, scanner_names
-from kloros.cli.keys import Keys
-from kloros.cli.live_layout import Scene, draw
 from kloros.cli.output import console
-from kloros.cli.picture import Picture
-from kloros.cli.stopping import StopAsked
-from kloros.cli.suite import Suite
+from kloros.cli.running.findings import open_findings, scanner_names
+from kloros.cli.running.keys import Keys
+from kloros.cli.running.layout import Scene, draw
+from kloros.cli.running.stopping import StopAsked
+from kloros.cli.running.suite import Suite
+from kloros.cli.story.picture import Picture
 from kloros.clock import SystemClock
 from kloros.place import Place
 

@@ -119,10 +119,13 @@ def _control(message: Message, facts: ControlFacts) -> Line:
 
 
 def _changed(message: Message, facts: ChangedFacts) -> Line:
+    style = "green" if facts.ok else "red"
+    if facts.request_id is None and facts.detail:  # its own news: the detail says it all
+        return Line(message.ts, f"{publisher(message)}: {facts.detail}", style, is_reaction=True)
     about = f"{facts.op} {facts.schedule}" if facts.schedule else facts.op
-    verdict = "done" if facts.ok else "refused"
-    text = f"{publisher(message)}: {about} {verdict}" + (f" ({facts.detail})" if facts.detail else "")
-    return Line(message.ts, text, "green" if facts.ok else "red", is_reaction=facts.request_id is not None)
+    detail = f" ({facts.detail})" if facts.detail else ""
+    text = f"{publisher(message)}: {about} {'done' if facts.ok else 'refused'}{detail}"
+    return Line(message.ts, text, style, is_reaction=True)
 
 
 def _heartbeat(message: Message, facts: HeartbeatFacts) -> Line:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kloros.cli import checks_machine, checks_suite
-from kloros.cli.finding import Finding
+from kloros.cli.diagnosis import machine, suite
+from kloros.cli.diagnosis.finding import Finding
 from kloros.place import Place
 
 CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
-    checks_machine.python,
-    checks_suite.config,
-    checks_suite.directories,
-    checks_suite.membership,
-    checks_suite.locks,
-    checks_suite.bus,
-    checks_suite.metrics_ports,
-    checks_machine.systemd,
-    checks_machine.dbus,
-    checks_machine.journal,
-    checks_machine.pressure,
-    checks_machine.clock,
+    machine.python,
+    suite.config,
+    suite.directories,
+    suite.membership,
+    suite.locks,
+    suite.bus,
+    suite.metrics_ports,
+    machine.systemd,
+    machine.dbus,
+    machine.journal,
+    machine.pressure,
+    machine.clock,
 )
 
 

@@ -106,8 +106,10 @@ class Member:
 class Suite:
     """All daemons. The first one that ends unasked ends the suite."""
 
-    def __init__(self, place: Place, settings: SuiteSettings, log_path: object) -> None:
-        self.members = [Member(each, place, settings) for each in SUITE]
+    def __init__(
+        self, place: Place, settings: SuiteSettings, log_path: str, daemons: Sequence[type[Daemon]] = SUITE
+    ) -> None:
+        self.members = [Member(each, place, settings) for each in daemons]
         self._log_path = log_path
         self._clock = SystemClock()
 

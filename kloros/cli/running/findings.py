@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kloros.cli.suite import Suite
+from kloros.cli.running.suite import Suite
 from kloros.config import load_or_default
 from kloros.consumers.findings import BookSnapshot, Finding
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
-from kloros.consumers.scanners.registry import IntrospectionSettings, built_in
+from kloros.consumers.scanners.registry import IntrospectionSettings
 from kloros.daemon.runner import settings_file
 from kloros.place import Place
 
@@ -22,7 +22,8 @@ def open_findings(suite: Suite) -> list[Finding]:
 def scanner_names(place: Place) -> list[str]:
     """What introspection looks at, by its settings."""
     settings = load_or_default(settings_file(place, "introspection"), IntrospectionSettings)
-    return [scanner.name.replace("_", " ") for scanner in built_in(settings)]
+    sections = {name: getattr(settings, name) for name in settings.__struct_fields__}
+    return [name.replace("_", " ") for name, section in sections.items() if getattr(section, "enabled", False)]
 
 
 def all_quiet(place: Place) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import CycleReportFacts, HeartbeatFacts, TickFacts, TriggerFacts
 from kloros.chembus.facts_work import GapFoundFacts
-from kloros.cli.fold import Fold
-from kloros.cli.narrate import Line, narrate, publisher
-from kloros.cli.ticks import TickBook
+from kloros.cli.story.fold import Fold
+from kloros.cli.story.narrate import Line, narrate, publisher
+from kloros.cli.story.ticks import TickBook
 
 STORIES_KEPT = 200
 

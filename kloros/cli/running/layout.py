@@ -11,10 +11,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from kloros.cli.narrate import SEVERITY_STYLES, Line
 from kloros.cli.output import Row, bare, style_of, styled
-from kloros.cli.picture import Picture
 from kloros.cli.schedule import rows as schedule_rows
+from kloros.cli.story.narrate import SEVERITY_STYLES, Line
+from kloros.cli.story.picture import Picture
 from kloros.cli.units import clock_time, countdown, duration
 from kloros.consumers.findings import US_PER_S, Finding
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from kloros.chembus.envelope import Message
-from kloros.cli.findings_now import all_quiet, open_findings
-from kloros.cli.fold import Fold
-from kloros.cli.narrate import Line, narrate
 from kloros.cli.output import say, styled
-from kloros.cli.picture import Picture
-from kloros.cli.suite import Suite
+from kloros.cli.running.findings import all_quiet, open_findings
+from kloros.cli.running.suite import Suite
+from kloros.cli.story.fold import Fold
+from kloros.cli.story.narrate import Line, narrate
+from kloros.cli.story.picture import Picture
 from kloros.cli.units import duration
 from kloros.consumers.findings import US_PER_S
 from kloros.place import Place

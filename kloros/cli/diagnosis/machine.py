@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from kloros.cli.finding import Finding
+from kloros.cli.diagnosis.finding import Finding
 from kloros.clock import SystemClock
 from kloros.place import Place
 
@@ -19,6 +20,7 @@ JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 JOURNAL_DIRS = (Path("/run/log/journal"), Path("/var/log/journal"))
 PRESSURE_DIR = Path("/proc/pressure")
 CONNECT_TIMEOUT_S = 1.0
+_PACKAGE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def python(_place: Place) -> Iterator[Finding]:
@@ -37,7 +39,7 @@ def _required_packages() -> list[str]:
         lines = requires("kloros") or []
     except PackageNotFoundError:  # run from a source tree that was never installed
         return []
-    return [line.split(">")[0].split(";")[0].strip() for line in lines if "extra ==" not in line]
+    return [_PACKAGE_NAME.findall(line)[0] for line in lines if "extra ==" not in line]
 
 
 def _is_installed(name: str) -> bool:

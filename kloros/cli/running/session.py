@@ -12,20 +12,19 @@ from typing import Protocol, Self, TextIO, cast
 import kloros
 from kloros.chembus.envelope import Message
 from kloros.cli.client import Client
-from kloros.cli.findings_now import open_findings
 from kloros.cli.output import say
-from kloros.cli.picture import Picture
-from kloros.cli.plain import PlainView
-from kloros.cli.run_log import RunLog
-from kloros.cli.stopping import StopAsked
-from kloros.cli.suite import Suite
+from kloros.cli.running.findings import open_findings
+from kloros.cli.running.log import RunLog
+from kloros.cli.running.plain import PlainView
+from kloros.cli.running.stopping import StopAsked
+from kloros.cli.running.suite import Suite
+from kloros.cli.story.picture import Picture
 from kloros.cli.units import duration, moment
 from kloros.clock import Clock, SystemClock
 from kloros.config import load_or_default
 from kloros.daemon.guard import InstanceLock
 from kloros.daemon.runner import SUITE_FILE
 from kloros.daemon.suite_settings import SuiteSettings
-from kloros.errors import ConfigError
 from kloros.place import Place
 from kloros.telemetry.logs import configure_logging
 
@@ -54,15 +53,15 @@ def run_suite(seconds: float | None, is_plain: bool, stop: StopAsked) -> int:
     settings = load_or_default(place.config / SUITE_FILE, SuiteSettings)
     lock = InstanceLock(place.runtime / "run.lock", "suite", moment(clock.wall_us() / 1e6))
     try:
-        log = _open_log(place.state / "run.log")
+        log = RunLog(place.state / "run.log")
         configure_logging("json", settings.logs.level, cast(TextIO, log))
-        suite = Suite(place, settings, log.path)
+        suite = Suite(place, settings, str(log))
         picture = Picture()
         try:
             _watch(suite, place, picture, _end_s(clock, seconds), is_plain or not sys.stdout.isatty(), stop)
         finally:
             late = suite.stop()
-        _say_farewell(picture, suite, log.path, late)
+        _say_farewell(picture, suite, log, late)
         return 0
     finally:
         lock.close()
@@ -72,14 +71,6 @@ def own_place() -> Place:
     """A person's own directories, never the installed suite's; KLOROS_*_DIR are honoured."""
     named = {field: os.environ.get(f"KLOROS_{field.upper()}_DIR") for field in ("config", "state", "runtime")}
     return replace(Place.user(), **{field: Path(value) for field, value in named.items() if value})
-
-
-def _open_log(path: Path) -> RunLog:
-    try:
-        return RunLog(path)
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise ConfigError(file=path, key="(log file)", found=found, expected="a writable state directory") from error
 
 
 def _end_s(clock: Clock, seconds: float | None) -> float | None:
@@ -110,16 +101,16 @@ def _watch(suite: Suite, place: Place, picture: Picture, end_s: float | None, is
 def _view(suite: Suite, place: Place, is_plain: bool, stop: StopAsked) -> View:
     if is_plain:
         return PlainView(suite, place)
-    from kloros.cli.live import LiveView
+    from kloros.cli.running.live import LiveView
 
     return LiveView(suite, place, stop)
 
 
-def _say_farewell(picture: Picture, suite: Suite, log: Path, late: Sequence[str]) -> None:
+def _say_farewell(picture: Picture, suite: Suite, log: RunLog, late: Sequence[str]) -> None:
     up = "" if picture.tick is None else f" after {duration(picture.tick.uptime_s)}"
     say(
         f"KLoROS ended{up}: {picture.ticks} ticks, {picture.triggers} triggers, {picture.cycle_count} cycles, "
-        f"{len(open_findings(suite))} findings open. The daemons' log is {log}"
+        f"{len(open_findings(suite))} findings open. The daemons' log: {log}"
     )
     if late:
         print(f"kloros: these did not end in time: {', '.join(late)}", file=sys.stderr)

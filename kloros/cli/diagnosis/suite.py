@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from kloros.cli.finding import Finding
+from kloros.cli.diagnosis.finding import Finding
 from kloros.errors import KlorosError, NoBus
 from kloros.place import SYSTEM_RUNTIME_DIR, Place
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from kloros.chembus.facts import TickFacts
-from kloros.cli.client import Client
+from kloros.chembus.facts import StatusRequestFacts, TickFacts
+from kloros.cli.client import Client, requester
 from kloros.errors import SchedulerSilent
 
 
@@ -38,6 +38,7 @@ class TickBook:
 
 def gather_schedule(client: Client, timeout_s: float) -> TickFacts:
     """The schedule as it is now, all pages of it; raises SchedulerSilent. `client` hears Q_SCHEDULE_TICK."""
+    client.emit("STATUS_REQUEST", StatusRequestFacts(requester=requester()))  # the scheduler ticks at once when asked
     book = TickBook()
     for message in client.messages(timeout_s):
         if isinstance(message.facts, TickFacts):

@@ -1,0 +1,1 @@
+"""`kloros run`: the whole suite in one process, watched."""

@@ -1,0 +1,1 @@
+"""What a watcher makes of the messages that pass. Pure."""
