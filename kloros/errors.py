@@ -54,7 +54,8 @@ class NoBus(BusUnreachable):
 
 
 class SchedulerSilent(KlorosError):
-    """No scheduler answered within {timeout_s:g} s. Is it running? (kloros status; systemctl status kloros-scheduler)"""
+    """No scheduler answered within {timeout_s:g} s.
+    Is it running? (kloros status; systemctl status kloros-scheduler)"""
 
     exit_code = 3
 

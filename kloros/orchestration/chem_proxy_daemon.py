@@ -15,6 +15,7 @@ from kloros.chembus.journal_server import JournalServer
 from kloros.chembus.proxy import Forwarder, systemd_listening
 from kloros.chembus.sockets import SocketLimits
 from kloros.chembus.vocabulary import VOCABULARY, Delivery
+from kloros.chembus.zmq_bus import ZmqBus
 from kloros.daemon.daemon import RECEIVE_BATCH, Daemon, Kit
 from kloros.daemon.runner import main
 from kloros.errors import BusError
@@ -61,7 +62,10 @@ class ChemProxyDaemon(Daemon):
         self.log.info("bus_open", endpoints=self._forwarder.endpoints)
 
     def _listen(self) -> None:
-        """Look on in strides: to wake up for each message would hold up the journal, which shares the interpreter."""
+        """Look on in strides, and not at what the journal publishes: that would hold up the journal itself, which
+        shares the interpreter."""
+        if isinstance(self.bus, ZmqBus):
+            self.bus.overlooks_journaled = True
         self.loop.every("look on", LOOK_ON_EVERY_S, self._receive)
 
     def _receive(self) -> None:
