@@ -13,6 +13,8 @@ MAX_ENTRIES = 1_000  # of one append
 MAX_ROWS = 5_000  # of one page
 MAX_PAGE_BYTES = 2 << 20
 MAX_ID_CHARS = 256
+_OFFSET = b',"offset":'
+_OFFSET_BYTES = 32  # at the end of an envelope, where `with_offset` puts it
 
 
 class Entry(NamedTuple):
@@ -159,6 +161,11 @@ class JournalStore(Protocol):
 def with_offset(body: bytes, offset: int) -> bytes:
     """An envelope that says where it is in the journal."""
     return b'%b,"offset":%d}' % (body.rstrip()[:-1].rstrip(), offset)
+
+
+def has_offset(body: bytes) -> bool:
+    """Whether the journal has published this envelope."""
+    return _OFFSET in body[-_OFFSET_BYTES:]
 
 
 def objection(entry: Entry, limit_bytes: int) -> str | None:

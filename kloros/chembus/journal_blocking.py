@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import zmq
 
 from kloros.chembus.journal import Appended, Entry, NotKept, Told
@@ -55,3 +57,15 @@ class BlockingJournal:
     def close(self) -> None:
         """Let go of the socket."""
         self._client.close()
+
+
+def journal_status(endpoint: str, clock: Clock, within_s: float) -> dict[str, Any] | None:
+    """The figures of the journal there; None when it does not answer in time."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    journal = BlockingJournal(context, endpoint, clock, within_s)
+    try:
+        told = journal.status()
+    finally:
+        journal.close()
+        context.term()
+    return told.status if told else None

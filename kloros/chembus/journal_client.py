@@ -89,8 +89,15 @@ class JournalClient:
                 return False
             due_s = self.next_due_s()
             wait_s = min(end_s, end_s if due_s is None else due_s) - now_s
-            self._socket.poll(max(1, int(wait_s * 1000)))
-            self.turn()
+            # A blocking receive wakes up sooner than a poll and a receive after it: an emit waits for this.
+            self._socket.set(zmq.RCVTIMEO, max(1, int(wait_s * 1000)))
+            try:
+                frames = self._socket.recv_multipart()
+            except zmq.Again:
+                self.turn()
+            else:
+                if len(frames) == 2:
+                    self._take(*frames)
         return True
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message, RefusalReason
 from kloros.chembus.facts import Facts
 from kloros.chembus.join import JOIN_PREFIX, probe
-from kloros.chembus.journal import Entry, Journal
+from kloros.chembus.journal import Entry, Journal, has_offset
 from kloros.chembus.journal_blocking import BlockingJournal
 from kloros.chembus.journal_client import JournalClient
 from kloros.chembus.link import PublisherLink
@@ -81,6 +81,8 @@ class ZmqBus:
         self._join_topic: bytes | None = None
         self._confirmed = False
         self._outages_seen = 0
+        self.overlooks_journaled = False
+        """Whether what the journal publishes is passed over unread: for who hears everything and works off nothing."""
 
     @property
     def joined(self) -> bool:
@@ -207,6 +209,8 @@ class ZmqBus:
                     self._refuse_frames(topic, frame)
                     continue
                 body = frame.bytes
+                if self.overlooks_journaled and has_offset(body):
+                    continue
                 message = accept(topic, body)
                 if message is not None:
                     taken.append((message, body))

@@ -25,8 +25,8 @@ class Outgoing:
 
     signal: str
     facts: Facts | Mapping[str, object] | None
-    intensity: float
-    incident_id: str | None
+    intensity: float = 1.0
+    incident_id: str | None = None
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import kloros
 from kloros.chembus.bus import Loss
@@ -150,21 +150,15 @@ class Daemon:
 
     # Running
 
-    def emit(
-        self,
-        signal: str,
-        facts: Facts | Mapping[str, object] | None = None,
-        *,
-        intensity: float = 1.0,
-        incident_id: str | None = None,
-    ) -> None:
-        """Send a signal; a durable one through the outbox, without waiting for the journal. In the loop's thread.
+    def emit(self, signal: str, facts: Facts | Mapping[str, object] | None = None, **envelope: Any) -> None:
+        """Send a signal (`intensity` and `incident_id` too, if given); a durable one through the outbox, without
+        waiting for the journal. In the loop's thread.
 
         Raises:
             OutboxFull: The disk cannot be written, and there is no room in memory either.
             BadFacts, Oversize, RateLimited: See Bus.emit.
         """
-        self.durables.emit(Outgoing(signal, facts, intensity, incident_id))
+        self.durables.emit(Outgoing(signal, facts, **envelope))
 
     @property
     def intake(self) -> Intake | None:
@@ -211,7 +205,7 @@ class Daemon:
         for topic in (*self._common, *self.hears):
             self.bus.subscribe(topic)
         self.bus.join(JOIN_TIMEOUT_S)
-        self.loop.add_source(self.bus, self._receive)
+        self._listen()
         self.loop.on_clock_step = self._on_clock_step
         self.loop.every("heartbeat", HEARTBEAT_INTERVAL_S, self.beat_heart)
         self.loop.every("housekeeping", HOUSEKEEPING_INTERVAL_S, self._housekeeping)
@@ -251,6 +245,9 @@ class Daemon:
         self.notify.watchdog()
 
     # Hearing
+
+    def _listen(self) -> None:
+        self.loop.add_source(self.bus, self._receive)
 
     def _receive(self) -> None:
         for message in self.bus.receive(RECEIVE_BATCH):

@@ -15,10 +15,14 @@ from kloros.chembus.journal_server import JournalServer
 from kloros.chembus.proxy import Forwarder, systemd_listening
 from kloros.chembus.sockets import SocketLimits
 from kloros.chembus.vocabulary import VOCABULARY, Delivery
+from kloros.chembus.zmq_bus import ZmqBus
 from kloros.daemon.daemon import RECEIVE_BATCH, Daemon, Kit
 from kloros.daemon.runner import main
 from kloros.errors import BusError
 from kloros.storage.journal_store import JournalStore, Retention
+
+LOOK_ON_EVERY_S = 0.02
+MOST_BATCHES = 8  # before timers have their turn
 
 
 class ChemProxyDaemon(Daemon):
@@ -57,11 +61,23 @@ class ChemProxyDaemon(Daemon):
     def on_start(self) -> None:
         self.log.info("bus_open", endpoints=self._forwarder.endpoints)
 
+    def _listen(self) -> None:
+        """Look on in strides, and not at what the journal publishes: that would hold up the journal itself, which
+        shares the interpreter."""
+        if isinstance(self.bus, ZmqBus):
+            self.bus.overlooks_journaled = True
+        self.loop.every("look on", LOOK_ON_EVERY_S, self._receive)
+
     def _receive(self) -> None:
-        for message, body in self.bus.receive_with_bodies(RECEIVE_BATCH):
-            self._handle(message)
-            if message.offset is None and message.signal in self._durable:
-                self._keep(message, body)
+        for _ in range(MOST_BATCHES):
+            heard = self.bus.receive_with_bodies(RECEIVE_BATCH)
+            for message, body in heard:
+                self._handle(message)
+                if message.offset is None and message.signal in self._durable:
+                    self._keep(message, body)
+            if len(heard) < RECEIVE_BATCH:
+                return
+        self.loop.call_soon(self._receive)
 
     def _keep(self, message: Message, body: bytes) -> None:
         """Journal a durable signal that came the volatile way, from a client that knows no journal: once."""
