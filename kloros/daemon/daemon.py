@@ -13,17 +13,17 @@ from kloros.chembus.facts import (
     Facts,
     HeartbeatFacts,
     KillFacts,
-    ResumeFacts,
     StatusRequestFacts,
-    SuspendFacts,
     TickFacts,
 )
-from kloros.clock import seconds_to_us, us_to_seconds
+from kloros.clock import us_to_seconds
+from kloros.daemon import news
 from kloros.daemon.batch import Batch
 from kloros.daemon.cycle import Outgoing
 from kloros.daemon.durables import Durables
 from kloros.daemon.intake import Intake
 from kloros.daemon.kit import Kit as Kit  # where subclasses look for it
+from kloros.daemon.lacks import Lacks
 from kloros.daemon.loop import Loop
 from kloros.daemon.losses import announce_losses
 from kloros.daemon.maintenance import Maintenance
@@ -66,8 +66,7 @@ class Daemon:
         self.maintenance = self.store.get("maintenance", Maintenance) or Maintenance()
         self._started_s = self.clock.monotonic_s()
         self._wall_offset_s = self._wall_minus_monotonic_s()
-        self._named_lack: str | None = None
-        self._was_joined = True
+        self._lacks = Lacks(self.bus, self.store, self.log)
         self._was_in_maintenance = self.in_maintenance
         self._common: dict[str, Callable[[Message], None]] = {
             "Q_SCHEDULE_TICK": self._on_tick,
@@ -282,25 +281,14 @@ class Daemon:
 
     def _on_tick(self, message: Message) -> None:
         tick: TickFacts = message.facts
-        self._take_maintenance(
-            Maintenance(
-                tick.maintenance,
-                seconds_to_us(tick.maintenance_changed_ts or 0.0),
-                None if tick.maintenance_until_ts is None else seconds_to_us(tick.maintenance_until_ts),
-                tick.maintenance_reason or "",
-            )
-        )
+        self._take_maintenance(news.of_tick(tick))
         self.on_tick(message, tick)
 
     def _on_maintenance_signal(self, message: Message) -> None:
-        facts: SuspendFacts | ResumeFacts = message.facts
-        until_ts = facts.until_ts if isinstance(facts, SuspendFacts) else None
-        until_us = None if until_ts is None else seconds_to_us(until_ts)
-        suspended = isinstance(facts, SuspendFacts)
-        self._take_maintenance(Maintenance(suspended, seconds_to_us(message.ts), until_us, facts.reason or ""))
+        self._take_maintenance(news.of_signal(message))
 
-    def _take_maintenance(self, news: Maintenance) -> None:
-        merged = self.maintenance.merged(news)
+    def _take_maintenance(self, latest: Maintenance) -> None:
+        merged = self.maintenance.merged(latest)
         if merged is not self.maintenance:
             self.maintenance = merged
             self.store.put("maintenance", merged)
@@ -324,7 +312,7 @@ class Daemon:
         self._receive()  # also lets a bus that lost its link go on joining
         self._announce_losses()
         self.durables.outbox.pump()
-        self._name_lacks()
+        self._lacks.look()
         self._note_maintenance()
         self.on_housekeeping()
         self.notify.status(self.status())
@@ -334,19 +322,6 @@ class Daemon:
         if losses:
             self.on_losses(losses)
         announce_losses(losses, self.bus, self.log, self.zooid)
-
-    def _name_lacks(self) -> None:
-        if self.bus.joined != self._was_joined:
-            self._was_joined = self.bus.joined
-            self.log.info("bus_joined") if self.bus.joined else self.log.warning("bus_lost")
-        if self.store.lack is not None:
-            self.store.flush()
-        if self.store.lack != self._named_lack:
-            if self._named_lack is None:
-                self.log.warning("state_not_saved", reason=self.store.lack)
-            elif self.store.lack is None:
-                self.log.info("state_saved_again")
-            self._named_lack = self.store.lack
 
     def _wall_minus_monotonic_s(self) -> float:
         return us_to_seconds(self.clock.wall_us()) - self.clock.monotonic_s()
