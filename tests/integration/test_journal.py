@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from kloros.chembus.journal_server import JournalServer
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.pub import ChemPub
 from kloros.chembus.zmq_bus import ZmqBus
+from kloros.cli.app import call
 from kloros.clock import SystemClock
 from kloros.daemon.runner import composed
 from kloros.daemon.suite_settings import BusSettings, MetricsSettings, SuiteSettings
@@ -272,3 +274,35 @@ def test_a_pub_that_knows_no_journal_is_kept_under_its_own_id(
     assert answers == [Appended(1, [1])]
     client.close()
     context.term()
+
+
+def test_the_command_says_what_is_kept_and_how_far_everyone_is(
+    running_proxy: ChemProxyDaemon,
+    endpoints: Endpoints,
+    runtime_dir: Path,
+    asking: Callable[[], JournalClient],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KLOROS_RUNTIME_DIR", str(runtime_dir))
+    with ChemPub(endpoints) as pub:
+        for _ in range(3):
+            pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
+    client = asking()
+    page_of(client, page_of(client, "", 0).journal, 0)
+    assert call(["journal", "status"]) == 0
+    shown = capsys.readouterr().out
+    assert "keeps offsets 1 to 3" in shown
+    assert "tester" in shown
+    assert "3 behind" in shown
+    assert call(["journal", "status", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["end_offset"], figures["lack"], figures["counters"]["appended"]) == (3, None, 3)
+
+
+def test_the_command_says_when_there_is_no_journal(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLOROS_RUNTIME_DIR", str(runtime_dir))
+    assert call(["journal", "status"]) == 3
+    assert "kloros-chem-proxy" in capsys.readouterr().err

@@ -112,6 +112,8 @@ def test_the_disk_is_filled_and_emptied(small_disk: Path, runtime_dir: Path, cha
             (small_disk / "ballast").unlink()
             rage(colony, chance, 4, (0.05, 0.4))
         settle_and_judge(colony, at_least=200)
+        logs = "".join(path.read_text() for path in (runtime_dir / "logs").iterdir())
+        assert "full" in logs  # it was, for somebody
     finally:
         colony.close()
 
