@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import HeartbeatFacts, StatusRequestFacts
+from kloros.chembus.facts import HeartbeatFacts, JournalFacts, StatusRequestFacts
 
 
 class Fold:
@@ -27,4 +27,5 @@ class Fold:
             is_same = self._modes.get(facts.zooid, "") == facts.mode or facts.niche == "cli"
             self._modes[facts.zooid] = facts.mode
             return is_same
-        return isinstance(facts, StatusRequestFacts)
+        # A doorbell follows every durable signal, which is shown itself.
+        return isinstance(facts, StatusRequestFacts | JournalFacts)
