@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from statistics import median
 
+import durable_nats
 from harness import (
     Child,
     Room,
@@ -27,6 +28,7 @@ from harness import (
 )
 
 PUBS, OUTBOX, GROUP, BARE = "ChemPub, each waits", "outbox, 500 at once", "group commit, each waits", "bare loop"
+NATS = "NATS JetStream, each waits"
 ROLES = {PUBS: "chem_pubs", OUTBOX: "outbox", GROUP: "group_commit", BARE: "bare_loop"}
 EMITTERS = (1, 8, 64)
 LIMIT_S = 60.0
@@ -44,12 +46,16 @@ def main(given_arguments: Sequence[str] | None = None) -> None:
 def emits(rounds: int, seconds: float) -> None:
     """Acknowledged emits per second."""
     rates: dict[tuple[str, int], list[float]] = {}
+    contenders = [PUBS, GROUP, BARE] + [NATS] * durable_nats.is_installed()
     for emitters in EMITTERS:
-        for _, name in in_turns([PUBS, GROUP, BARE] + [OUTBOX] * (emitters == 1), rounds):
+        for _, name in in_turns(contenders + [OUTBOX] * (emitters == 1), rounds):
             with room() as place, children(place) as start:
                 proxy = start_proxy(place, start)
-                given = (ROLES[name], place.runtime, "--emitters", emitters, "--seconds", seconds)
-                child = start(script("durable_parts.py", *given))
+                amount = ("--emitters", emitters, "--seconds", seconds)
+                if name == NATS:
+                    child = start(script("durable_nats.py", *amount))
+                else:
+                    child = start(script("durable_parts.py", ROLES[name], place.runtime, *amount))
                 count, span_s, _ = json.loads(child.wait_line("result", LIMIT_S))
                 proxy.stop()
             rates.setdefault((name, emitters), []).append(count / span_s)
@@ -57,6 +63,10 @@ def emits(rounds: int, seconds: float) -> None:
     for (name, emitters), found in rates.items():
         of_group, of_bare = (f"{ratio(found, rates[floor, emitters]):.2f}x" for floor in (GROUP, BARE))
         rows.append([name, str(emitters), f"{median(found):,.0f}", of_group, of_bare])
+    if NATS not in contenders:
+        console.print(f"  without {NATS}: {durable_nats.CURE}", style="dim")
+    elif not durable_nats.syncs_each():
+        console.print(f"  {NATS}: this server (before 2.10) acknowledges first, syncs every 2 min", style="dim")
     table("Acknowledged durable emits", ("contender", "emitters", "emits/s", "of group commit", "of bare loop"), rows)
 
 
