@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from kloros.chembus.envelope import Message, RefusalReason
 from kloros.chembus.facts import Facts
-from kloros.chembus.journal import Journal
+from kloros.chembus.journal.contract import Journal
 
 
 @dataclass(frozen=True)

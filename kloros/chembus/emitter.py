@@ -11,7 +11,7 @@ from kloros.chembus.declaration import Delivery, Signal, Vocabulary
 from kloros.chembus.envelope import Codec, Message, codec_for
 from kloros.chembus.facts import Facts, HeartbeatFacts
 from kloros.chembus.incarnation import new_pub
-from kloros.chembus.journal import Entry
+from kloros.chembus.journal.contract import Entry
 from kloros.chembus.ratelimit import TokenBucket
 from kloros.clock import Clock
 from kloros.errors import RateLimited, UnknownSignal

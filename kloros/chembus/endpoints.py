@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kloros.chembus.curve import CurveKeys
-from kloros.chembus.journal import JOURNAL_SOCKET
+from kloros.chembus.journal.contract import JOURNAL_SOCKET
 from kloros.errors import EndpointRefused
 from kloros.place import Place
 

@@ -12,10 +12,10 @@ from kloros.chembus.declaration import Vocabulary
 from kloros.chembus.emitter import Emitter
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import Facts
-from kloros.chembus.journal import Entry, Journal, NotKept
-from kloros.chembus.journal_keeper import JournalKeeper
-from kloros.chembus.journal_memory import MemoryJournalClient, MemoryJournalStore
-from kloros.chembus.journal_wire import Append
+from kloros.chembus.journal.contract import Entry, Journal, NotKept
+from kloros.chembus.journal.keeper import JournalKeeper
+from kloros.chembus.journal.memory import MemoryJournalClient, MemoryJournalStore
+from kloros.chembus.journal.wire import Append
 from kloros.chembus.receiver import Receiver
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import Clock, SystemClock

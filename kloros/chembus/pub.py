@@ -16,7 +16,7 @@ from kloros.chembus.declaration import Vocabulary
 from kloros.chembus.emitter import Emitter
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.facts import Facts
-from kloros.chembus.journal_blocking import BlockingJournal
+from kloros.chembus.journal.blocking import BlockingJournal
 from kloros.chembus.link import PublisherLink
 from kloros.chembus.sockets import SocketLimits
 from kloros.chembus.vocabulary import VOCABULARY

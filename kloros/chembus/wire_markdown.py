@@ -9,8 +9,8 @@ import msgspec
 
 from kloros.chembus.declaration import Signal, Vocabulary
 from kloros.chembus.envelope import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, Message, RefusalReason
-from kloros.chembus.journal import JOURNAL_SOCKET, MAX_ENTRIES, MAX_ROWS
-from kloros.chembus.journal_wire import JOURNAL_VERSION, VERBS
+from kloros.chembus.journal.contract import JOURNAL_SOCKET, MAX_ENTRIES, MAX_ROWS
+from kloros.chembus.journal.wire import JOURNAL_VERSION, VERBS
 
 _REF = "#/{name}"
 _INTRODUCTION = f"""# The ChemBus on the wire

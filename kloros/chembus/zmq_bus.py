@@ -17,9 +17,9 @@ from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message, RefusalReason
 from kloros.chembus.facts import Facts
 from kloros.chembus.join import JOIN_PREFIX, probe
-from kloros.chembus.journal import Entry, Journal, has_offset
-from kloros.chembus.journal_blocking import BlockingJournal
-from kloros.chembus.journal_client import JournalClient
+from kloros.chembus.journal.blocking import BlockingJournal
+from kloros.chembus.journal.client import JournalClient
+from kloros.chembus.journal.contract import Entry, Journal, has_offset
 from kloros.chembus.link import PublisherLink
 from kloros.chembus.receiver import HEARTBEAT, Receiver
 from kloros.chembus.sockets import SocketLimits, tune

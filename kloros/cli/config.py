@@ -36,14 +36,14 @@ def _introspection(path: Path) -> Settings:
 
 def _ledger_writer(path: Path) -> Settings:
     from kloros.config import load_or_default
-    from kloros.consumers.ledger_recorder import LedgerSettings
+    from kloros.consumers.ledger.recorder import LedgerSettings
 
     return load_or_default(path, LedgerSettings)
 
 
 def _chembus_historian(path: Path) -> Settings:
     from kloros.config import load_or_default
-    from kloros.consumers.history_settings import HistorianSettings
+    from kloros.consumers.history.settings import HistorianSettings
 
     return load_or_default(path, HistorianSettings)
 

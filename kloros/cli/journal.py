@@ -39,8 +39,8 @@ def status(json: JsonOption = False) -> int:
 
 def ask(place: Place) -> dict[str, Any]:
     """The journal's own figures. Raises BusUnreachable when it does not answer."""
-    from kloros.chembus.journal import JOURNAL_SOCKET
-    from kloros.chembus.journal_blocking import journal_status
+    from kloros.chembus.journal.blocking import journal_status
+    from kloros.chembus.journal.contract import JOURNAL_SOCKET
     from kloros.clock import SystemClock
     from kloros.errors import NoBus
 

@@ -13,9 +13,9 @@ from kloros.cli.output import JsonOption, as_json, say, styled, table
 from kloros.cli.units import duration, moment
 
 if TYPE_CHECKING:
-    from kloros.consumers.ledger import Entry
-    from kloros.consumers.ledger_check import Report
-    from kloros.consumers.ledger_figures import Figures
+    from kloros.consumers.ledger.check import Report
+    from kloros.consumers.ledger.figures import Figures
+    from kloros.consumers.ledger.rows import Entry
 
 app = typer.Typer(help="Verify the ledger, and read it.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -43,9 +43,9 @@ def verify(
     json: JsonOption = False,
 ) -> int:
     """Verify every row, the chain and the end. Exit code 0: as it was written; 1: it is not, and where."""
-    from kloros.consumers.ledger import Row, Signed
-    from kloros.consumers.ledger_check import verify as check
-    from kloros.consumers.ledger_keys import read_key
+    from kloros.consumers.ledger.check import verify as check
+    from kloros.consumers.ledger.keys import read_key
+    from kloros.consumers.ledger.rows import Row, Signed
     from kloros.storage.ledger_store import read_only
 
     noted = None if end is None else _noted(end)
@@ -81,7 +81,7 @@ def show(
     """Show each zooid's figures and the newest rows. What it shows is not verified."""
     import msgspec
 
-    from kloros.consumers.ledger_figures import Figures
+    from kloros.consumers.ledger.figures import Figures
     from kloros.storage.ledger_store import read_only
 
     with read_only(database or _suite_ledger()) as reader:
@@ -116,8 +116,8 @@ def _suite_ledger() -> Path:
 def _key_file(path: Path, *, is_suite: bool) -> Path:
     """The key that the suite's settings name, or the one beside the ledger."""
     from kloros.config import load_or_default
-    from kloros.consumers.ledger_keys import LEDGER_KEY
-    from kloros.consumers.ledger_recorder import LedgerSettings
+    from kloros.consumers.ledger.keys import LEDGER_KEY
+    from kloros.consumers.ledger.recorder import LedgerSettings
     from kloros.place import Place
 
     settings_file = Place.discover().config / "ledger_writer_config.toml"
@@ -168,7 +168,7 @@ def _tell(report: Report, path: Path) -> None:
 def _entry(body: bytes) -> Entry | None:
     import msgspec
 
-    from kloros.consumers.ledger import Entry
+    from kloros.consumers.ledger.rows import Entry
 
     try:
         return msgspec.json.decode(body, type=Entry)

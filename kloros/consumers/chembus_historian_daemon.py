@@ -10,15 +10,15 @@ from kloros.chembus.bus import Loss
 from kloros.chembus.declaration import Delivery
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
-from kloros.chembus.journal import with_offset
+from kloros.chembus.journal.contract import with_offset
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.config import load_or_default
-from kloros.consumers.history_absence import Absence
-from kloros.consumers.history_buffer import HistoryBuffer
-from kloros.consumers.history_settings import HistorianSettings
-from kloros.consumers.history_thinning import Thinner
-from kloros.consumers.history_writer import HistoryWriter
+from kloros.consumers.history.absence import Absence
+from kloros.consumers.history.buffer import HistoryBuffer
+from kloros.consumers.history.settings import HistorianSettings
+from kloros.consumers.history.thinning import Thinner
+from kloros.consumers.history.writer import HistoryWriter
 from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from kloros.config import load_or_default
-from kloros.consumers.ledger import Head
-from kloros.consumers.ledger_keys import LEDGER_KEY, OBSERVATION_KEY, make_key, read_key
-from kloros.consumers.ledger_recorder import LedgerSettings, Outcome, Recorder
+from kloros.consumers.ledger.keys import LEDGER_KEY, OBSERVATION_KEY, make_key, read_key
+from kloros.consumers.ledger.recorder import LedgerSettings, Outcome, Recorder
+from kloros.consumers.ledger.rows import Head
 from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from kloros.chembus.declaration import Vocabulary
 from kloros.chembus.envelope import Message, Refused, decode
 from kloros.chembus.facts import Facts, JournalFacts
-from kloros.chembus.journal import Entry, Page, Row
+from kloros.chembus.journal.contract import Entry, Page, Row
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import Clock
 from kloros.daemon.batch import Batch

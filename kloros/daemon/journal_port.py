@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kloros.chembus.journal import Appended, Entry, Journal, NotKept, Page
+from kloros.chembus.journal.contract import Appended, Entry, Journal, NotKept, Page
 from kloros.daemon.loop import Loop
 
 _TIMER = "journal"
 
 
 class JournalPort:
-    """See chembus.journal.Journal. Belongs to the loop's thread; answers come from the loop."""
+    """See chembus.journal.contract.Journal. Belongs to the loop's thread; answers come from the loop."""
 
     def __init__(self, open_journal: Callable[[], Journal], loop: Loop) -> None:
         self._open = open_journal

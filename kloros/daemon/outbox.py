@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kloros.chembus.bus import BusCounters
 from kloros.chembus.emitter import Emitter
-from kloros.chembus.journal import Appended, Entry, NotKept
+from kloros.chembus.journal.contract import Appended, Entry, NotKept
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import Clock
 from kloros.daemon.cycle import Outgoing

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from kloros.chembus.endpoints import Endpoints, compat_endpoints
 from kloros.chembus.envelope import Message
-from kloros.chembus.journal import Entry
-from kloros.chembus.journal_server import JournalServer
+from kloros.chembus.journal.contract import Entry
+from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.proxy import Forwarder, systemd_listening
 from kloros.chembus.sockets import SocketLimits
 from kloros.chembus.vocabulary import VOCABULARY, Delivery

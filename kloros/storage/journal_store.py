@@ -75,7 +75,7 @@ class _Reader:
 
 
 class JournalStore:
-    """See chembus.journal.JournalStore. Belongs to one thread; opens its file when it is first needed."""
+    """See chembus.journal.contract.JournalStore. Belongs to one thread; opens its file when it is first needed."""
 
     def __init__(self, path: Path, retention: Retention | None = None) -> None:
         self.path = path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import durable
 import idle
 import lateness
 import many_entries
@@ -11,7 +12,7 @@ import throughput
 
 def main() -> None:
     """Run them all with the same arguments."""
-    for benchmark in (lateness, throughput, many_entries, idle, start_up):
+    for benchmark in (lateness, throughput, many_entries, idle, start_up, durable):
         benchmark.console.rule((benchmark.__doc__ or "").partition("\n")[0])
         benchmark.main()
 

@@ -15,8 +15,8 @@ import zmq
 
 from kloros.chembus.declaration import Delivery, Signal
 from kloros.chembus.endpoints import Endpoints
-from kloros.chembus.journal import Appended, Entry, NotKept, Page
-from kloros.chembus.journal_client import JournalClient
+from kloros.chembus.journal.client import JournalClient
+from kloros.chembus.journal.contract import Appended, Entry, NotKept, Page
 from kloros.chembus.pub import ChemPub
 from kloros.chembus.vocabulary import suite_vocabulary
 from kloros.clock import SystemClock

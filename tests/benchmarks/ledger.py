@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.ledgers import Ledger, ledger, message
 
-from kloros.consumers.ledger import Row, Signed
-from kloros.consumers.ledger_check import verify
-from kloros.consumers.ledger_keys import read_key
+from kloros.consumers.ledger.check import verify
+from kloros.consumers.ledger.keys import read_key
+from kloros.consumers.ledger.rows import Row, Signed
 from kloros.storage.ledger_store import read_only
 
 ROWS = 200_000

@@ -12,8 +12,8 @@ import pytest
 from kloros.chembus.bus import Bus
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message
-from kloros.chembus.journal import Appended, Entry, Journal, NotKept, Page
-from kloros.chembus.journal_server import JournalServer
+from kloros.chembus.journal.contract import Appended, Entry, Journal, NotKept, Page
+from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.memory import MemoryBus, MemoryHub
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.zmq_bus import ZmqBus

@@ -16,7 +16,7 @@ from kloros.chembus.memory import MemoryBus, MemoryHub
 from kloros.clock import VirtualClock
 from kloros.config import load
 from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
-from kloros.consumers.history_settings import HistorianSettings
+from kloros.consumers.history.settings import HistorianSettings
 from kloros.storage.history_reader import HistoryReader
 from kloros.storage.history_rows import Entry, Gap, Record, Wanted
 

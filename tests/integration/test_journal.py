@@ -14,9 +14,9 @@ import zmq
 
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message
-from kloros.chembus.journal import Appended, Entry, NotKept, Page
-from kloros.chembus.journal_client import JournalClient
-from kloros.chembus.journal_server import JournalServer
+from kloros.chembus.journal.client import JournalClient
+from kloros.chembus.journal.contract import Appended, Entry, NotKept, Page
+from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.pub import ChemPub
 from kloros.chembus.zmq_bus import ZmqBus
@@ -89,7 +89,7 @@ def test_an_emit_returns_once_it_is_on_disk_and_live_subscribers_hear_it_with_it
 
 
 def test_nobody_to_keep_it_is_an_error_that_says_so(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kloros.chembus.journal_blocking.BlockingJournal.__init__.__defaults__", (0.2,))
+    monkeypatch.setattr("kloros.chembus.journal.blocking.BlockingJournal.__init__.__defaults__", (0.2,))
     with ChemPub(endpoints) as pub, pytest.raises(NotJournaled, match="kloros-chem-proxy"):
         pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
 

@@ -15,9 +15,9 @@ import pytest
 from support.command import Home, home
 from support.ledgers import NOW_TS, OBSERVATION_KEY, Ledger, ledger, message
 
-from kloros.consumers.ledger import observation_signature
-from kloros.consumers.ledger_figures import Figures
-from kloros.consumers.ledger_keys import make_key, read_key
+from kloros.consumers.ledger.figures import Figures
+from kloros.consumers.ledger.keys import make_key, read_key
+from kloros.consumers.ledger.rows import observation_signature
 from kloros.errors import KeyUnusable, LedgerBroken
 
 NAMES = ("zähler", "日本", "plain")

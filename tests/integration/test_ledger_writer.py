@@ -23,10 +23,10 @@ from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.pub import ChemPub
 from kloros.cli.running.suite import Member
 from kloros.config import load, read_toml
-from kloros.consumers.ledger import Entry, Row, Signed, observation_signature
-from kloros.consumers.ledger_check import Report, verify
-from kloros.consumers.ledger_keys import read_key
-from kloros.consumers.ledger_recorder import LedgerSettings, LimitSettings
+from kloros.consumers.ledger.check import Report, verify
+from kloros.consumers.ledger.keys import read_key
+from kloros.consumers.ledger.recorder import LedgerSettings, LimitSettings
+from kloros.consumers.ledger.rows import Entry, Row, Signed, observation_signature
 from kloros.consumers.ledger_writer_daemon import LedgerWriterDaemon
 from kloros.daemon.batch import Batch
 from kloros.daemon.suite_settings import BusSettings, SuiteSettings

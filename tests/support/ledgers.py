@@ -11,8 +11,8 @@ import msgspec
 
 from kloros.chembus.envelope import Message, decode
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.consumers.ledger_keys import LEDGER_KEY, make_key, read_key
-from kloros.consumers.ledger_recorder import Flushed, LedgerSettings, LimitSettings, Outcome, Recorder
+from kloros.consumers.ledger.keys import LEDGER_KEY, make_key, read_key
+from kloros.consumers.ledger.recorder import Flushed, LedgerSettings, LimitSettings, Outcome, Recorder
 from kloros.storage.database import Database
 from kloros.storage.ledger_store import LEDGER_TABLES, LedgerStore
 

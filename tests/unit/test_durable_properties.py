@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bench import Bench, bench
 
-from kloros.chembus import journal_memory
-from kloros.chembus.journal import Appended, Entry, NotKept
+from kloros.chembus.journal import memory as journal_memory
+from kloros.chembus.journal.contract import Appended, Entry, NotKept
 from kloros.chembus.memory import MemoryHub
 from kloros.daemon.batch import Batch
 from kloros.daemon.daemon import Daemon

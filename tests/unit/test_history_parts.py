@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import Facts, HeartbeatFacts, TickEntry, TickFacts
-from kloros.consumers.history_absence import Absence
-from kloros.consumers.history_buffer import HistoryBuffer
-from kloros.consumers.history_thinning import Thinner
+from kloros.consumers.history.absence import Absence
+from kloros.consumers.history.buffer import HistoryBuffer
+from kloros.consumers.history.thinning import Thinner
 from kloros.storage.history_rows import Gap, Mark, Row
 
 S = 1_000_000

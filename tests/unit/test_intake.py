@@ -96,8 +96,8 @@ def test_one_that_raises_three_times_is_put_aside_and_the_rest_goes_on(
 
 def test_what_cannot_be_read_is_put_aside(table: Bench[Eater]) -> None:
     keeper = table.hub.keep(table.clock)
-    from kloros.chembus.journal import Entry
-    from kloros.chembus.journal_wire import Append
+    from kloros.chembus.journal.contract import Entry
+    from kloros.chembus.journal.wire import Append
 
     keeper.append([Append(0, [Entry("x.1", "CAPABILITY_GAP", b'{"signal":"CAPABILITY_GAP"}')])])
     table.hub.tell()

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from kloros.consumers.ledger import (
+from kloros.consumers.ledger.rows import (
     GENESIS,
     Entry,
     Head,

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kloros.consumers.ledger import Entry, Head, Row, Segment, Signed, append, seal, sign
-from kloros.consumers.ledger_check import Report, verify
-from kloros.consumers.ledger_figures import ALPHA, WINDOW, Figures
+from kloros.consumers.ledger.check import Report, verify
+from kloros.consumers.ledger.figures import ALPHA, WINDOW, Figures
+from kloros.consumers.ledger.rows import Entry, Head, Row, Segment, Signed, append, seal, sign
 
 KEY = b"a key of thirty-two bytes, or so"
 SEGMENT_ROWS = 4

@@ -7,7 +7,7 @@ from typing import Any
 
 from kloros.chembus.envelope import MAX_MESSAGE_BYTES
 from kloros.chembus.facts import JournalFacts
-from kloros.chembus.journal import (
+from kloros.chembus.journal.contract import (
     MAX_ENTRIES,
     MAX_PAGE_BYTES,
     MAX_ROWS,
@@ -22,7 +22,7 @@ from kloros.chembus.journal import (
     objection,
     with_offset,
 )
-from kloros.chembus.journal_wire import Append, Committed, Fetch, StatusAsked
+from kloros.chembus.journal.wire import Append, Committed, Fetch, StatusAsked
 from kloros.clock import Clock
 from kloros.errors import StoreUnusable
 

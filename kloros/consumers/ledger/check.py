@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from kloros.consumers.ledger import GENESIS, Entry, Head, Row, Segment, Signed, row_hash, signature
+from kloros.consumers.ledger.rows import GENESIS, Entry, Head, Row, Segment, Signed, row_hash, signature
 
 Kind = Literal["changed", "missing", "moved", "appended", "unlinked", "head", "segment"]
 DocumentT = TypeVar("DocumentT", Head, Segment)

@@ -11,14 +11,14 @@ from contextlib import suppress
 import msgspec
 import zmq
 
-from kloros.chembus import journal_wire as wire
 from kloros.chembus.binding import bind_alone, open_to_group
 from kloros.chembus.bus import BusCounters
 from kloros.chembus.emitter import Emitter
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import MAX_MESSAGE_BYTES
-from kloros.chembus.journal import Answer, Entry, JournalStore, objection
-from kloros.chembus.journal_keeper import JournalKeeper
+from kloros.chembus.journal import wire
+from kloros.chembus.journal.contract import Answer, Entry, JournalStore, objection
+from kloros.chembus.journal.keeper import JournalKeeper
 from kloros.chembus.link import PublisherLink
 from kloros.chembus.sockets import SocketLimits, tune
 from kloros.chembus.vocabulary import VOCABULARY

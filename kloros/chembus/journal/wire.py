@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kloros.chembus.journal import Appended, Entry, NotKept, Page, Told
+from kloros.chembus.journal.contract import Appended, Entry, NotKept, Page, Told
 
 JOURNAL_VERSION: Final = 1
 APPEND: Final = b"A"

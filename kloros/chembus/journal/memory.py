@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from kloros.chembus import journal_wire as wire
-from kloros.chembus.journal import Appended, Entry, NothingTidied, NotKept, Page, Row, Tidied, Told
-from kloros.chembus.journal_keeper import JournalKeeper
+from kloros.chembus.journal import wire
+from kloros.chembus.journal.contract import Appended, Entry, NothingTidied, NotKept, Page, Row, Tidied, Told
+from kloros.chembus.journal.keeper import JournalKeeper
 from kloros.clock import Clock
 from kloros.errors import StoreUnusable
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from kloros.consumers.history_buffer import HistoryBuffer, Load
+from kloros.consumers.history.buffer import HistoryBuffer, Load
 from kloros.daemon.cycle import Worker
 from kloros.errors import StoreUnusable
 from kloros.storage.history_rows import Gap, Row

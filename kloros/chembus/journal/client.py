@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import zmq
 
-from kloros.chembus import journal_wire as wire
-from kloros.chembus.journal import Appended, Entry, NotKept, Page, Told
+from kloros.chembus.journal import wire
+from kloros.chembus.journal.contract import Appended, Entry, NotKept, Page, Told
 from kloros.chembus.sockets import SocketLimits, tune
 from kloros.clock import Clock
 

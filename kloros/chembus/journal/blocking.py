@@ -6,8 +6,8 @@ from typing import Any
 
 import zmq
 
-from kloros.chembus.journal import Appended, Entry, NotKept, Told
-from kloros.chembus.journal_client import JournalClient
+from kloros.chembus.journal.client import JournalClient
+from kloros.chembus.journal.contract import Appended, Entry, NotKept, Told
 from kloros.clock import Clock
 from kloros.errors import NotJournaled
 

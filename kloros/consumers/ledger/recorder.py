@@ -15,7 +15,9 @@ from msgspec import Meta
 from kloros.chembus.envelope import Message
 from kloros.clock import us_to_seconds
 from kloros.config import Settings
-from kloros.consumers.ledger import (
+from kloros.consumers.ledger.check import opened
+from kloros.consumers.ledger.figures import Figures
+from kloros.consumers.ledger.rows import (
     Entry,
     Head,
     NotCanonical,
@@ -28,8 +30,6 @@ from kloros.consumers.ledger import (
     seal,
     sign,
 )
-from kloros.consumers.ledger_check import opened
-from kloros.consumers.ledger_figures import Figures
 from kloros.errors import LedgerBroken
 from kloros.storage.ledger_store import LedgerStore
 

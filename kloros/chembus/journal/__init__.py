@@ -1,0 +1,1 @@
+"""Durable delivery: the journal behind the bus, its server, clients and wire."""

@@ -1,0 +1,1 @@
+"""What the historian keeps, folds and counts."""

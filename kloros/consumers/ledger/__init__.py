@@ -1,0 +1,1 @@
+"""What the ledger writer decides and records."""
