@@ -14,25 +14,19 @@ _SOCKET_MODE = 0o660  # the directory decides who may come near; its group may t
 _UCRED = struct.Struct("3i")
 
 
-def bind_alone(side: zmq.Socket[bytes], endpoint: str, listening: int | None = None) -> str:
-    """Bind `side`, on the descriptor that already listens if there is one; returns the address as bound.
+def bind_alone(side: zmq.Socket[bytes], endpoint: str) -> str:
+    """Bind `side`; returns the address as bound.
 
     Raises:
         EndpointRefused: It is taken (says by whom, where that can be told), or cannot be bound.
     """
-    if listening is None:
-        _refuse_taken(endpoint)
-    else:
-        side.set(zmq.USE_FD, listening)
+    _refuse_taken(endpoint)
     try:
         side.bind(endpoint)
     except zmq.ZMQError as error:
         taken = error.errno == zmq.EADDRINUSE
         reason = "another program already listens there" if taken else str(error.strerror)
         raise EndpointRefused(endpoint=endpoint, reason=reason) from None
-    finally:
-        if listening is not None:
-            side.set(zmq.USE_FD, -1)
     bound = side.get(zmq.LAST_ENDPOINT)
     return bound.rstrip(b"\0").decode() if isinstance(bound, bytes) else endpoint
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,6 @@ _ANSWER_WITHIN_MS = 1_000
 _FRAMES_PER_MESSAGE = 2
 _SUBSCRIBE_ALL = b"\x01"
 _UINT64 = struct.Struct("=Q")
-_FIRST_LISTEN_FD = 3
 
 
 class ProxyStatistics(NamedTuple):
@@ -43,14 +41,12 @@ class Forwarder:
         pairs: Sequence[Endpoints],
         *,
         limits: SocketLimits | None = None,
-        listening: Mapping[str, int] | None = None,
     ) -> None:
         """Binds and starts.
 
         Args:
             pairs: Where to listen; a pair per kind of client. One with keys lets in only the clients they name.
             limits: Bounds of all four queues.
-            listening: Descriptors that already listen for an endpoint, as systemd hands them over.
 
         Raises:
             EndpointRefused: An endpoint is taken (says by whom, where that can be told), not safe, or cannot be bound.
@@ -69,7 +65,7 @@ class Forwarder:
         self._doorkeeper: Doorkeeper | None = None
         self._failure: Exception | None = None
         try:
-            self._bind(pairs, limits or SocketLimits(linger_ms=0), listening or {})
+            self._bind(pairs, limits or SocketLimits(linger_ms=0))
         except BaseException:
             self._release()
             raise
@@ -132,7 +128,7 @@ class Forwarder:
             thread.join()
         self._release()
 
-    def _bind(self, pairs: Sequence[Endpoints], limits: SocketLimits, listening: Mapping[str, int]) -> None:
+    def _bind(self, pairs: Sequence[Endpoints], limits: SocketLimits) -> None:
         for side in (self._frontend, self._backend):
             tune(side, limits)
         self._inner.bind("inproc://control")
@@ -144,8 +140,8 @@ class Forwarder:
             secure_server(self._frontend, pair.keys)
             secure_server(self._backend, pair.keys)
             for side, endpoint in ((self._frontend, pair.publish), (self._backend, pair.subscribe)):
-                self._bound.append(bind_alone(side, endpoint, listening.get(endpoint)))
-                if endpoint.startswith("ipc://") and endpoint not in listening:
+                self._bound.append(bind_alone(side, endpoint))
+                if endpoint.startswith("ipc://"):
                     self._files.append(open_to_group(endpoint))
         self._frontend.send(_SUBSCRIBE_ALL)  # each publisher is told when its link comes up: that is its confirmation
 
@@ -163,19 +159,3 @@ class Forwarder:
         if self._doorkeeper:
             self._doorkeeper.close()
         self._context.term()
-
-
-def systemd_listening(environment: Mapping[str, str], pid: int) -> dict[str, int]:
-    """The Unix sockets that systemd handed to process `pid` (LISTEN_FDS), by endpoint; empty when there are none."""
-    count = environment.get("LISTEN_FDS", "0")
-    if environment.get("LISTEN_PID") != str(pid) or not count.isdigit():
-        return {}
-    by_endpoint = {}
-    for descriptor in range(_FIRST_LISTEN_FD, _FIRST_LISTEN_FD + int(count)):
-        handed = socket.socket(fileno=descriptor)
-        try:
-            if handed.family == socket.AF_UNIX:
-                by_endpoint[f"ipc://{handed.getsockname()}"] = descriptor
-        finally:
-            handed.detach()
-    return by_endpoint

@@ -4,7 +4,6 @@ should not be on the bus."""
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from kloros.chembus.endpoints import Endpoints, compat_endpoints
 from kloros.chembus.envelope import Message
 from kloros.chembus.journal.contract import Entry
 from kloros.chembus.journal.server import JournalServer
-from kloros.chembus.proxy import Forwarder, systemd_listening
+from kloros.chembus.proxy import Forwarder
 from kloros.chembus.sockets import SocketLimits
 from kloros.chembus.vocabulary import VOCABULARY, Delivery
 from kloros.chembus.zmq_bus import ZmqBus
@@ -41,7 +40,6 @@ class ChemProxyDaemon(Daemon):
         self._forwarder = Forwarder(
             pairs,
             limits=SocketLimits(send_queue=queue, receive_queue=queue, linger_ms=0),
-            listening=systemd_listening(os.environ, os.getpid()),
         )
         kept = self.suite.journal
         retention = Retention(kept.max_mb << 20, kept.keep_s, kept.consumer_forgotten_after_s)

@@ -66,9 +66,7 @@ _PROXY_SCRIPT = """
 import signal, sys
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.proxy import Forwarder
-publish, subscribe, *descriptors = sys.argv[1:]
-listening = dict(zip((publish, subscribe), map(int, descriptors)))
-forwarder = Forwarder([Endpoints(publish, subscribe)], listening=listening)
+forwarder = Forwarder([Endpoints(*sys.argv[1:])])
 print("bound", flush=True)
 signal.pause()
 """
@@ -76,14 +74,13 @@ signal.pause()
 
 @pytest.fixture
 def start_proxy(endpoints: Endpoints) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts the proxy as a process of its own, to be killed; optionally on sockets that are listening already."""
+    """Starts the proxy as a process of its own, to be killed."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*descriptors: int) -> subprocess.Popen[bytes]:
+    def start() -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROXY_SCRIPT, endpoints.publish, endpoints.subscribe, *map(str, descriptors)],
+            [sys.executable, "-c", _PROXY_SCRIPT, endpoints.publish, endpoints.subscribe],
             stdout=subprocess.PIPE,
-            pass_fds=descriptors,
         )
         started.append(process)
         assert process.stdout is not None

@@ -6,14 +6,13 @@ import os
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kloros.chembus.endpoints import MAX_IPC_PATH_BYTES, Endpoints, is_remote
-from kloros.chembus.proxy import Forwarder, systemd_listening
+from kloros.chembus.proxy import Forwarder
 from kloros.chembus.zmq_bus import ZmqBus
 from kloros.errors import BusError, EndpointRefused
 
@@ -91,34 +90,6 @@ def test_the_group_may_talk_whatever_the_umask(mask: int, endpoints: Endpoints) 
         assert stat.S_IMODE(path_of(endpoint).stat().st_mode) == 0o660
     forwarder.close()
     assert not path_of(endpoints.publish).exists()
-
-
-def test_sockets_from_systemd_are_found_by_their_address(endpoints: Endpoints) -> None:
-    script = """
-import json, os, sys
-os.environ["LISTEN_PID"] = str(os.getpid())
-from kloros.chembus.proxy import systemd_listening
-print(json.dumps(systemd_listening(os.environ, os.getpid())))
-"""
-    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
-        for each, endpoint in ((one, endpoints.subscribe), (two, endpoints.publish)):
-            each.bind(str(path_of(endpoint)))
-            each.listen()
-        shell = f"exec 3<&{one.fileno()} 4<&{two.fileno()}; exec {sys.executable} -c '{script}'"
-        done = subprocess.run(
-            ["bash", "-c", shell],
-            env={**os.environ, "LISTEN_FDS": "2"},
-            pass_fds=(one.fileno(), two.fileno()),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout.strip() == f'{{"{endpoints.subscribe}": 3, "{endpoints.publish}": 4}}'
-
-
-@pytest.mark.parametrize("environment", [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "2"}, {"LISTEN_FDS": "x"}])
-def test_without_systemd_there_are_none(environment: dict[str, str]) -> None:
-    assert systemd_listening(environment, os.getpid()) == {}
 
 
 @pytest.mark.parametrize(
