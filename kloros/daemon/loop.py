@@ -51,6 +51,11 @@ class Loop:
         self._poller.register(source)
         self._sources[source] = callback
 
+    def remove_source(self, source: object) -> None:
+        """Wait on `source` no longer; a stranger is ignored."""
+        self._poller.unregister(source)
+        self._sources.pop(source, None)
+
     def at_wall(self, name: str, due_us: int | None, callback: Callback) -> None:
         """Call once when the wall clock reaches `due_us`; replaces the deadline of that name, None removes it."""
         if due_us is None:

@@ -20,7 +20,8 @@ from kloros.daemon.runner import main
 from kloros.errors import BusError
 from kloros.storage.journal_store import JournalStore, Retention
 
-LOOK_ON_EVERY_S = 0.02
+# After a look the bus is left alone for so long: idle it costs nothing, and a flood is looked at in strides.
+STRIDE_S = 0.02
 MOST_BATCHES = 8  # before timers have their turn
 
 
@@ -64,7 +65,15 @@ class ChemProxyDaemon(Daemon):
         shares the interpreter."""
         if isinstance(self.bus, ZmqBus):
             self.bus.overlooks_journaled = True
-        self.loop.every("look on", LOOK_ON_EVERY_S, self._receive)
+        self._await_more()
+
+    def _await_more(self) -> None:
+        self.loop.add_source(self.bus, self._look_on)
+
+    def _look_on(self) -> None:
+        self.loop.remove_source(self.bus)
+        self._receive()
+        self.loop.at_monotonic("look on", self.clock.monotonic_s() + STRIDE_S, self._await_more)
 
     def _receive(self) -> None:
         for _ in range(MOST_BATCHES):

@@ -1,6 +1,6 @@
 """(d) What the suite costs while nothing happens: CPU, wake-ups and memory of each process.
 
-The default schedule, once as separate processes (proxy, scheduler, introspection) as systemd runs them, with their
+The default schedule, once as separate processes as systemd runs them, with their
 metrics served, and once as `kloros run --plain`. A wake-up is a voluntary context switch: a thread that had gone to
 sleep was woken. PSS shares out what several processes have in common, so it can be added up.
 """
@@ -33,7 +33,10 @@ DAEMONS = {
     "chem_proxy": "kloros.orchestration.chem_proxy_daemon",
     "scheduler": "kloros.orchestration.scheduler_daemon",
     "introspection": "kloros.consumers.introspection_daemon",
+    "ledger_writer": "kloros.consumers.ledger_writer_daemon",
+    "chembus_historian": "kloros.consumers.chembus_historian_daemon",
 }
+PORTS = dict(zip(DAEMONS, range(9640, 9645), strict=True))
 CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = ("process", "CPU", "wake-ups/s", "RSS MiB", "PSS MiB", "threads")
 
@@ -90,7 +93,7 @@ def watch(pids: dict[str, int], seconds: float) -> list[Cost]:
 def _start_processes(place: Room, start: Callable[[Sequence[str]], Child]) -> dict[str, int]:
     settings = place.config / "kloros.toml"
     text = settings.read_text()
-    for stem, port in (("chem_proxy", 9640), ("scheduler", 9641), ("introspection", 9642)):
+    for stem, port in PORTS.items():
         text = text.replace(f"{stem} = {port}", f"{stem} = {free_port()}")
     settings.write_text(text)
     return {stem: start(["-m", module]).pid for stem, module in DAEMONS.items()}

@@ -87,3 +87,14 @@ def test_work_that_ends_after_the_loop_is_closed_touches_no_descriptor() -> None
     loop.stop()
     for each in stranger:
         os.close(each)
+
+
+def test_a_source_that_was_removed_is_not_called_any_more(loop: Loop) -> None:
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"x")
+    loop.add_source(read_fd, lambda: pytest.fail("it was removed"))
+    loop.remove_source(read_fd)
+    loop.remove_source(read_fd)
+    loop.turn(0.0)
+    os.close(read_fd)
+    os.close(write_fd)
