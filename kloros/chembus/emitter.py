@@ -76,12 +76,11 @@ class Emitter:
         trace: str | None = None,
     ) -> str | None:
         """See Bus.emit."""
-        line = self._lines.get(signal) or self._open_line(signal)
-        if line.bucket is not None and not line.bucket.take(self._clock.monotonic_s()):
-            self._refuse_rate(signal, line)
+        prepared = self._prepare(signal, facts, ecosystem, intensity, incident_id, trace)
+        if prepared is None:
             return None
-        message = self._message(line, signal, facts, ecosystem, intensity, incident_id, trace)
-        if not self._send(line.topic, line.codec.encode(message)):
+        line, message, body = prepared
+        if not self._send(line.topic, body):
             self._counters.lost_unjoined += 1
             return None
         self._number(line)
@@ -98,12 +97,10 @@ class Emitter:
         trace: str | None = None,
     ) -> Entry | None:
         """A durable signal for the journal, numbered as sent. None when the limit dropped it. Raises as `emit`."""
-        line = self._lines.get(signal) or self._open_line(signal)
-        if line.bucket is not None and not line.bucket.take(self._clock.monotonic_s()):
-            self._refuse_rate(signal, line)
+        prepared = self._prepare(signal, facts, ecosystem, intensity, incident_id, trace)
+        if prepared is None:
             return None
-        message = self._message(line, signal, facts, ecosystem, intensity, incident_id, trace)
-        body = line.codec.encode(message)
+        line, message, body = prepared
         self._number(line)
         assert message.id is not None
         return Entry(message.id, signal, body)
@@ -143,6 +140,23 @@ class Emitter:
             sent=sent,
         )
         self.emit("HEARTBEAT", facts)
+
+    def _prepare(
+        self,
+        signal: str,
+        facts: Facts | Mapping[str, Any] | None,
+        ecosystem: str | None,
+        intensity: float,
+        incident_id: str | None,
+        trace: str | None,
+    ) -> tuple[_Line, Message, bytes] | None:
+        """The message under its next number, and encoded; None when the limit dropped it."""
+        line = self._lines.get(signal) or self._open_line(signal)
+        if line.bucket is not None and not line.bucket.take(self._clock.monotonic_s()):
+            self._refuse_rate(signal, line)
+            return None
+        message = self._message(line, signal, facts, ecosystem, intensity, incident_id, trace)
+        return line, message, line.codec.encode(message)
 
     def _message(
         self,
