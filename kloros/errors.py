@@ -38,6 +38,13 @@ class AlreadyRunning(KlorosError):
     exit_code = 2
 
 
+class CannotObserve(KlorosError):
+    """{reason}"""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=reason)
+
+
 class BusError(KlorosError):
     """The bus refused: {detail}"""
 

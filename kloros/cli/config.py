@@ -29,7 +29,7 @@ def _suite(path: Path) -> Settings:
 
 def _introspection(path: Path) -> Settings:
     from kloros.config import load_or_default
-    from kloros.consumers.scanners.registry import IntrospectionSettings
+    from kloros.consumers.introspection.scanners.registry import IntrospectionSettings
 
     return load_or_default(path, IntrospectionSettings)
 

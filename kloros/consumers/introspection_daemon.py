@@ -12,7 +12,7 @@ from kloros.chembus.facts import HeartbeatFacts
 from kloros.chembus.facts_work import GapFoundFacts
 from kloros.clock import us_to_seconds
 from kloros.config import load_or_default
-from kloros.consumers.findings import (
+from kloros.consumers.introspection.findings import (
     BookSnapshot,
     Change,
     Closed,
@@ -23,10 +23,10 @@ from kloros.consumers.findings import (
     Severity,
     Symptom,
 )
-from kloros.consumers.scanners.base import Now, Remembers, Scanner
-from kloros.consumers.scanners.bus_health import HEARD, BusHealthScanner
-from kloros.consumers.scanners.pool import ScannerPool, Sighting
-from kloros.consumers.scanners.registry import IntrospectionSettings, built_in, from_other_packages
+from kloros.consumers.introspection.scanners.base import Now, Remembers, Scanner
+from kloros.consumers.introspection.scanners.bus_health import HEARD, BusHealthScanner
+from kloros.consumers.introspection.scanners.pool import ScannerPool, Sighting
+from kloros.consumers.introspection.scanners.registry import IntrospectionSettings, built_in, from_other_packages
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit

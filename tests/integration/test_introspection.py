@@ -13,11 +13,11 @@ from support.bench import Bench, bench
 
 from kloros.clock import VirtualClock
 from kloros.config import load
-from kloros.consumers.findings import Severity, Symptom
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now, Scanner
+from kloros.consumers.introspection.scanners.registry import IntrospectionSettings, built_in
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
-from kloros.consumers.scanners.base import CannotScan, Now, Scanner
-from kloros.consumers.scanners.registry import IntrospectionSettings, built_in
-from kloros.errors import ConfigError
+from kloros.errors import CannotObserve, ConfigError
 
 BEAT_US = 5_000_000
 CONFIG = Path(__file__).parents[2] / "config/introspection_config.toml"
@@ -49,7 +49,7 @@ class Eye:
         if self.hold:
             self.hold.wait()
         if self.lack:
-            raise CannotScan(self.lack)
+            raise CannotObserve(self.lack)
         return [
             Symptom(
                 gap_type="seen",

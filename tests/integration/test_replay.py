@@ -15,10 +15,10 @@ from kloros.chembus.memory import MemoryBus, MemoryHub
 from kloros.cli.replay import Tally, Timed, unfolded
 from kloros.clock import VirtualClock, seconds_to_us
 from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
+from kloros.consumers.introspection.scanners.base import Scanner
+from kloros.consumers.introspection.scanners.bus_health import BusHealthScanner
+from kloros.consumers.introspection.scanners.registry import IntrospectionSettings
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
-from kloros.consumers.scanners.base import Scanner
-from kloros.consumers.scanners.bus_health import BusHealthScanner
-from kloros.consumers.scanners.registry import IntrospectionSettings
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon

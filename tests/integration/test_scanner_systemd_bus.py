@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kloros.consumers.scanners.base import CannotScan
-from kloros.consumers.scanners.systemd_bus import SystemdBus
+from kloros.errors import CannotObserve
+from kloros.machine.systemd_bus import SystemdBus
 
 pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon")
 
@@ -58,7 +58,7 @@ def systemd() -> Iterator[SystemdBus]:
 def test_a_bus_without_systemd_is_a_lack(start_bus: StartBus, systemd: SystemdBus) -> None:
     start_bus()
     for _ in range(2):
-        with pytest.raises(CannotScan, match="does not answer over D-Bus"):
+        with pytest.raises(CannotObserve, match="does not answer over D-Bus"):
             systemd.units([], [])
 
 
@@ -66,28 +66,28 @@ def test_a_bus_that_goes_is_named_and_one_that_was_restarted_is_used_at_once(
     start_bus: StartBus, systemd: SystemdBus
 ) -> None:
     first = start_bus()
-    with pytest.raises(CannotScan, match="does not answer"):
+    with pytest.raises(CannotObserve, match="does not answer"):
         systemd.units([], [])
     first.kill()
     first.wait()
-    with pytest.raises(CannotScan, match="cannot be asked"):
+    with pytest.raises(CannotObserve, match="cannot be asked"):
         systemd.units([], [])
     second = start_bus()
-    with pytest.raises(CannotScan, match="does not answer"):
+    with pytest.raises(CannotObserve, match="does not answer"):
         systemd.units([], [])
     second.kill()
     second.wait()
     start_bus()
-    with pytest.raises(CannotScan, match="does not answer"):
+    with pytest.raises(CannotObserve, match="does not answer"):
         systemd.units([], [])
 
 
 def test_a_bus_that_does_not_answer_is_given_up_in_time(start_bus: StartBus, systemd: SystemdBus) -> None:
     mute = start_bus(NO_ANSWERS)
-    with pytest.raises(CannotScan, match="cannot be asked"):
+    with pytest.raises(CannotObserve, match="cannot be asked"):
         systemd.units([], [])
     mute.kill()
     mute.wait()
     start_bus()
-    with pytest.raises(CannotScan, match="does not answer"):
+    with pytest.raises(CannotObserve, match="does not answer"):
         systemd.units([], [])

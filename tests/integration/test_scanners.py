@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 
 from kloros.clock import SystemClock
-from kloros.consumers.findings import Severity, Symptom
-from kloros.consumers.scanners.base import CannotScan, Now
-from kloros.consumers.scanners.descriptors import DescriptorsScanner, DescriptorsSettings
-from kloros.consumers.scanners.disk import DiskScanner, DiskSettings
-from kloros.consumers.scanners.journal import JournalScanner, JournalSettings
-from kloros.consumers.scanners.journal_reader import JournalReader, Place
-from kloros.consumers.scanners.memory import MemoryScanner, MemorySettings
-from kloros.consumers.scanners.pool import MAX_SCANNERS, ScannerPool
-from kloros.consumers.scanners.pressure import PressureScanner, PressureSettings
-from kloros.consumers.scanners.systemd_bus import SystemdBus
-from kloros.consumers.scanners.thresholds import Levels
-from kloros.consumers.scanners.units import UnitsScanner, UnitsSettings
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.descriptors import DescriptorsScanner, DescriptorsSettings
+from kloros.consumers.introspection.scanners.disk import DiskScanner, DiskSettings
+from kloros.consumers.introspection.scanners.journal import JournalScanner, JournalSettings
+from kloros.consumers.introspection.scanners.memory import MemoryScanner, MemorySettings
+from kloros.consumers.introspection.scanners.pool import MAX_SCANNERS, ScannerPool
+from kloros.consumers.introspection.scanners.pressure import PressureScanner, PressureSettings
+from kloros.consumers.introspection.scanners.thresholds import Levels
+from kloros.consumers.introspection.scanners.units import UnitsScanner, UnitsSettings
+from kloros.errors import CannotObserve
+from kloros.machine.journal_reader import JournalReader, Place
+from kloros.machine.systemd_bus import SystemdBus
 
 NOW = Now(1_700_000_000_000_000, 100.0)
 
@@ -60,7 +61,7 @@ def pooled() -> Iterator[Callable[..., ScannerPool]]:
 
 
 def refuse() -> None:
-    raise CannotScan("nothing here")
+    raise CannotObserve("nothing here")
 
 
 def crash() -> None:
@@ -174,14 +175,14 @@ def test_a_source_that_is_missing_is_said_to_be(scanner: Callable[..., object], 
         PressureScanner: PressureSettings, MemoryScanner: MemorySettings,
         DiskScanner: DiskSettings, DescriptorsScanner: DescriptorsSettings,
     }[scanner]()  # type: ignore[index]  # fmt: skip
-    with pytest.raises(CannotScan):
+    with pytest.raises(CannotObserve):
         scanner(settings, tmp_path).scan(NOW)  # type: ignore[attr-defined]
 
 
 def test_without_a_bus_units_cannot_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/no-such-socket")
     bus = SystemdBus()
-    with pytest.raises(CannotScan, match="systemd cannot be asked over D-Bus"):
+    with pytest.raises(CannotObserve, match="systemd cannot be asked over D-Bus"):
         UnitsScanner(UnitsSettings(), bus).scan(NOW)
 
 
@@ -332,7 +333,7 @@ def test_journalctl_is_not_run_while_no_file_changed(journal: FakeJournal) -> No
     journal.command.unlink()
     assert reader.read(place).entries == []
     journal.log("new")
-    with pytest.raises(CannotScan, match="cannot be run"):
+    with pytest.raises(CannotObserve, match="cannot be run"):
         reader.read(place)
 
 
@@ -345,9 +346,9 @@ def test_what_systemd_says_of_a_unit_is_covered_by_the_units_scanner(journal: Fa
 
 
 def test_without_a_journal_or_the_right_to_read_it_that_is_said(tmp_path: Path, journal: FakeJournal) -> None:
-    with pytest.raises(CannotScan, match="there is no journal"):
+    with pytest.raises(CannotObserve, match="there is no journal"):
         JournalReader(1, 1, 1.0, (tmp_path / "nowhere",)).read(Place(0))
     if os.geteuid() != 0:
         journal.source.chmod(0)
-        with pytest.raises(CannotScan, match="systemd-journal"):
+        with pytest.raises(CannotObserve, match="systemd-journal"):
             journal.reader().read(Place(0))

@@ -28,7 +28,7 @@ from kloros.cli.story.fold import Fold
 from kloros.cli.story.narrate import narrate
 from kloros.cli.story.picture import Picture
 from kloros.cli.story.ticks import TickBook
-from kloros.consumers.findings import Finding, Severity
+from kloros.consumers.introspection.findings import Finding, Severity
 
 NOW_TS = 1_700_000_000.0
 

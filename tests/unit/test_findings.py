@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kloros.consumers.findings import (
+from kloros.consumers.introspection.findings import (
     OVERFLOW_SCANNER,
     US_PER_S,
     Closed,

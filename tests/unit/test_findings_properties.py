@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kloros.consumers.findings import (
+from kloros.consumers.introspection.findings import (
     ABSENT_SCANS_TO_CLOSE,
     US_PER_S,
     BookSnapshot,

@@ -8,9 +8,9 @@ import pytest
 
 from kloros.chembus import facts
 from kloros.chembus.envelope import Message
-from kloros.consumers.findings import Symptom
-from kloros.consumers.scanners.base import Now
-from kloros.consumers.scanners.bus_health import MAX_DAEMONS, BusHealthScanner, BusHealthSettings
+from kloros.consumers.introspection.findings import Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.bus_health import MAX_DAEMONS, BusHealthScanner, BusHealthSettings
 
 
 class Listener:

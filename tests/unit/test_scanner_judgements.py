@@ -5,20 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from kloros.consumers.findings import Severity
-from kloros.consumers.scanners.disk import real_mounts
-from kloros.consumers.scanners.journal import grouped
-from kloros.consumers.scanners.journal_reader import Entry, text_of
-from kloros.consumers.scanners.memory import parse_meminfo
-from kloros.consumers.scanners.pressure import parse_pressure
-from kloros.consumers.scanners.thresholds import Levels
-from kloros.consumers.scanners.unit_states import (
+from kloros.consumers.introspection.findings import Severity
+from kloros.consumers.introspection.scanners.disk import real_mounts
+from kloros.consumers.introspection.scanners.journal import grouped
+from kloros.consumers.introspection.scanners.memory import parse_meminfo
+from kloros.consumers.introspection.scanners.thresholds import Levels
+from kloros.consumers.introspection.scanners.unit_states import (
     RestartHistory,
     UnitFacts,
     explain,
     judge_failed,
     judge_stuck,
 )
+from kloros.machine.journal_reader import Entry, text_of
+from kloros.machine.pressure import parse_pressure
 
 LEVELS = Levels(medium_percent=80, high_percent=90, critical_percent=99, leave_percent=70)
 
@@ -64,8 +64,8 @@ def test_a_container_on_an_overlay_is_watched() -> None:
 
 def test_pressure_is_read_with_and_without_full() -> None:
     text = "some avg10=0.91 avg60=0.55 avg300=0.16 total=4443747\nfull avg10=0.00 avg60=1.50 avg300=0.00 total=0\n"
-    assert parse_pressure(text) == {"some": (0.91, 0.55), "full": (0.0, 1.5)}
-    assert parse_pressure(text.splitlines()[0]) == {"some": (0.91, 0.55)}
+    assert parse_pressure(text) == {"some": (0.91, 0.55, 4443747), "full": (0.0, 1.5, 0)}
+    assert parse_pressure(text.splitlines()[0]) == {"some": (0.91, 0.55, 4443747)}
 
 
 def test_meminfo_is_read_with_and_without_units() -> None:

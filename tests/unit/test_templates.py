@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kloros.consumers.templates import MAX_TEMPLATE_CHARS, fold
+from kloros.consumers.introspection.templates import MAX_TEMPLATE_CHARS, fold
 
 lines = st.text(max_size=400) | st.from_regex(re.compile(r"[\w /.:<>@=-]{0,300}", re.ASCII), fullmatch=True)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kloros.cli.running.suite import Suite
 from kloros.config import load_or_default
-from kloros.consumers.findings import BookSnapshot, Finding
+from kloros.consumers.introspection.findings import BookSnapshot, Finding
+from kloros.consumers.introspection.scanners.registry import IntrospectionSettings
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
-from kloros.consumers.scanners.registry import IntrospectionSettings
 from kloros.daemon.runner import settings_file
 from kloros.place import Place
 

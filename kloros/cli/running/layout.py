@@ -16,7 +16,7 @@ from kloros.cli.schedule import rows as schedule_rows
 from kloros.cli.story.narrate import SEVERITY_STYLES, Line
 from kloros.cli.story.picture import Picture
 from kloros.cli.units import clock_time, countdown, duration
-from kloros.consumers.findings import US_PER_S, Finding
+from kloros.consumers.introspection.findings import US_PER_S, Finding
 
 # From here on schedule and daemons stand side by side.
 WIDE_COLUMNS = 140

@@ -10,7 +10,7 @@ from kloros.cli.story.fold import Fold
 from kloros.cli.story.narrate import Line, narrate
 from kloros.cli.story.picture import Picture
 from kloros.cli.units import duration
-from kloros.consumers.findings import US_PER_S
+from kloros.consumers.introspection.findings import US_PER_S
 from kloros.place import Place
 
 # The first tick is shown and then every so many-th: often enough to see the pulse, not so often as to drown the rest.

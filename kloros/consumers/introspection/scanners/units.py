@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from kloros.consumers.findings import DEFAULT_CLEAR_AFTER_S, Symptom
-from kloros.consumers.scanners.base import Now
-from kloros.consumers.scanners.systemd_bus import SystemdBus, UnitRow
-from kloros.consumers.scanners.thresholds import Positive, ScannerSettings
-from kloros.consumers.scanners.unit_states import (
+from kloros.consumers.introspection.findings import DEFAULT_CLEAR_AFTER_S, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Positive, ScannerSettings
+from kloros.consumers.introspection.scanners.unit_states import (
     RestartHistory,
     UnitFacts,
     Verdict,
@@ -18,6 +17,7 @@ from kloros.consumers.scanners.unit_states import (
     judge_flapping,
     judge_stuck,
 )
+from kloros.machine.systemd_bus import SystemdBus, UnitRow
 
 _US_PER_S = 1_000_000
 _UNWELL_STATES = ["failed", "activating", "deactivating"]

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 
 from kloros.config import Settings
-from kloros.consumers.scanners.base import Now, Scanner
-from kloros.consumers.scanners.bus_health import BusHealthScanner, BusHealthSettings
-from kloros.consumers.scanners.descriptors import DescriptorsScanner, DescriptorsSettings
-from kloros.consumers.scanners.disk import DiskScanner, DiskSettings
-from kloros.consumers.scanners.journal import JournalScanner, JournalSettings
-from kloros.consumers.scanners.memory import MemoryScanner, MemorySettings
-from kloros.consumers.scanners.pressure import PressureScanner, PressureSettings
-from kloros.consumers.scanners.units import UnitsScanner, UnitsSettings
+from kloros.consumers.introspection.scanners.base import Now, Scanner
+from kloros.consumers.introspection.scanners.bus_health import BusHealthScanner, BusHealthSettings
+from kloros.consumers.introspection.scanners.descriptors import DescriptorsScanner, DescriptorsSettings
+from kloros.consumers.introspection.scanners.disk import DiskScanner, DiskSettings
+from kloros.consumers.introspection.scanners.journal import JournalScanner, JournalSettings
+from kloros.consumers.introspection.scanners.memory import MemoryScanner, MemorySettings
+from kloros.consumers.introspection.scanners.pressure import PressureScanner, PressureSettings
+from kloros.consumers.introspection.scanners.units import UnitsScanner, UnitsSettings
 
 ENTRY_POINT_GROUP = "kloros.scanners"
 

@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import CycleReportFacts, DropFacts, FallbackFacts, GapFacts, HeartbeatFacts
-from kloros.consumers.findings import DEFAULT_CLEAR_AFTER_S, Evidence, Severity, Symptom
-from kloros.consumers.scanners.base import Now
-from kloros.consumers.scanners.thresholds import Positive, ScannerSettings
+from kloros.consumers.introspection.findings import DEFAULT_CLEAR_AFTER_S, Evidence, Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Positive, ScannerSettings
 
 HEARD = (
     "HEARTBEAT",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from kloros.consumers.findings import Evidence, Severity
+from kloros.consumers.introspection.findings import Evidence, Severity
 
 # Exit statuses that systemd itself gives to a process it could not set up: systemd.exec(5).
 _SETUP_STATUS = {

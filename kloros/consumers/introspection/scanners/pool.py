@@ -9,8 +9,9 @@ from concurrent.futures import Future, wait
 
 import msgspec
 
-from kloros.consumers.findings import Symptom
-from kloros.consumers.scanners.base import CannotScan, Now, Scanner
+from kloros.consumers.introspection.findings import Symptom
+from kloros.consumers.introspection.scanners.base import Now, Scanner
+from kloros.errors import CannotObserve
 
 MAX_SCANNERS = 32
 
@@ -80,7 +81,7 @@ class _Slot:
         error = answer.exception()
         if error is None:
             return Sighting(name, answer.result())
-        if isinstance(error, CannotScan):
+        if isinstance(error, CannotObserve):
             return Sighting(name, lack=str(error))
         return Sighting(name, lack=f"scanner failed: {type(error).__name__}: {error}"[:300])
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from kloros.consumers.findings import Symptom
-
-
-class CannotScan(Exception):
-    """A scanner's source is not there: no D-Bus, no journal, no PSI. The message is the reason."""
+from kloros.consumers.introspection.findings import Symptom
 
 
 class Now(NamedTuple):
@@ -25,7 +21,7 @@ class Scanner(Protocol):
     timeout_s: float
 
     def scan(self, now: Now) -> list[Symptom]:
-        """What is wrong now; raises CannotScan when the source is missing. It is asked again in the next cycle."""
+        """What is wrong now; raises CannotObserve when the source is missing. It is asked again in the next cycle."""
 
 
 @runtime_checkable

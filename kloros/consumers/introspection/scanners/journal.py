@@ -8,11 +8,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kloros.consumers.findings import Severity, Symptom
-from kloros.consumers.scanners.base import Now
-from kloros.consumers.scanners.journal_reader import Entry, JournalReader, Place
-from kloros.consumers.scanners.thresholds import Positive, ScannerSettings
-from kloros.consumers.templates import fold
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Positive, ScannerSettings
+from kloros.consumers.introspection.templates import fold
+from kloros.machine.journal_reader import Entry, JournalReader, Place
 
 _US_PER_S = 1_000_000
 _MAX_TEMPLATES_PER_SOURCE = 50

@@ -9,7 +9,7 @@ from jeepney import DBusAddress, MessageType, Properties, new_method_call
 from jeepney.bus import get_bus
 from jeepney.io.blocking import DBusConnection, prep_socket
 
-from kloros.consumers.scanners.base import CannotScan
+from kloros.errors import CannotObserve
 
 _BUS_NAME = "org.freedesktop.systemd1"
 _MANAGER = DBusAddress("/org/freedesktop/systemd1", bus_name=_BUS_NAME, interface=f"{_BUS_NAME}.Manager")
@@ -42,7 +42,7 @@ class UnitRow(NamedTuple):
 
 
 class SystemdBus:
-    """The questions the scanners have. Raises CannotScan when nobody answers."""
+    """The questions the scanners have. Raises CannotObserve when nobody answers."""
 
     def __init__(self) -> None:
         self._connection: _Connection | None = None
@@ -77,11 +77,11 @@ class SystemdBus:
         except (OSError, EOFError, KeyError, ValueError) as error:
             self.close()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise CannotScan(f"systemd cannot be asked over D-Bus ({reason})") from error
+            raise CannotObserve(f"systemd cannot be asked over D-Bus ({reason})") from error
         if reply.header.message_type is MessageType.error:
             name = next((value for field, value in reply.header.fields.items() if field.name == "error_name"), "")
             if name.startswith(_NOBODY_ANSWERS):
-                raise CannotScan(f"systemd does not answer over D-Bus ({name})")
+                raise CannotObserve(f"systemd does not answer over D-Bus ({name})")
             raise _Refused(str(reply.body))
         return tuple(reply.body)
 

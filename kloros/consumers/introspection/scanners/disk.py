@@ -9,9 +9,10 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from kloros.consumers.findings import Severity, Symptom
-from kloros.consumers.scanners.base import CannotScan, Now
-from kloros.consumers.scanners.thresholds import Levels, ScannerSettings
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Levels, ScannerSettings
+from kloros.errors import CannotObserve
 
 MIB = 1024 * 1024
 # Images that are full by nature. Read-only mounts cannot be told by their options: a hardened service sees all of them
@@ -54,7 +55,7 @@ class DiskScanner:
             mountinfo = (self._proc / "self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
             known = (self._proc / "filesystems").read_text(encoding="ascii")
         except OSError as error:
-            raise CannotScan(f"cannot read the mount table ({error})") from error
+            raise CannotObserve(f"cannot read the mount table ({error})") from error
         symptoms: list[Symptom] = []
         for mount in real_mounts(mountinfo, known):
             try:

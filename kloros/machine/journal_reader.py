@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import msgspec
 
-from kloros.consumers.scanners.base import CannotScan
+from kloros.errors import CannotObserve
 
 JOURNAL_DIRECTORIES = (Path("/var/log/journal"), Path("/run/log/journal"))
 _FIELDS = (
@@ -64,7 +64,7 @@ class JournalReader:
         self._read_up_to: tuple[object, ...] | None = None
 
     def read(self, place: Place) -> Batch:
-        """The error-level entries after `place`. Raises CannotScan when there is no journal, or none we may read."""
+        """The error-level entries after `place`. Raises CannotObserve when there is no journal, or none we may read."""
         state = self._files()
         if state == self._read_up_to:
             return Batch([], place)
@@ -84,9 +84,9 @@ class JournalReader:
                 found.append((str(path), stat.st_size, stat.st_mtime_ns))
                 readable = readable or os.access(path, os.R_OK)
         if not found:
-            raise CannotScan("there is no journal (no files in " + ", ".join(map(str, self._directories)) + ")")
+            raise CannotObserve("there is no journal (no files in " + ", ".join(map(str, self._directories)) + ")")
         if not readable:
-            raise CannotScan("the journal may not be read; join the group systemd-journal")
+            raise CannotObserve("the journal may not be read; join the group systemd-journal")
         return tuple(found)
 
     def _run(self, place: Place) -> Batch:
@@ -97,7 +97,7 @@ class JournalReader:
                 env={**os.environ, "LC_ALL": "C"},
             )  # fmt: skip
         except OSError as error:
-            raise CannotScan(f"{self._command[0]} cannot be run ({error.strerror})") from error
+            raise CannotObserve(f"{self._command[0]} cannot be run ({error.strerror})") from error
         assert process.stdout is not None
         killer = threading.Timer(self._timeout_s, process.kill)
         killer.start()
@@ -119,7 +119,7 @@ class JournalReader:
         if batch.entries:
             return Batch(batch.entries, batch.place, has_more=True)
         if place.cursor is None or code < 0:
-            raise CannotScan(f"{self._command[0]} " + (f"failed (exit {code})" if code > 0 else "took too long"))
+            raise CannotObserve(f"{self._command[0]} " + (f"failed (exit {code})" if code > 0 else "took too long"))
         return Batch([], Place(place.after_us), has_more=True)
 
     def _take(self, stream: IO[bytes], place: Place) -> tuple[Batch, bool]:

@@ -6,9 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from kloros.consumers.findings import Severity, Symptom
-from kloros.consumers.scanners.base import CannotScan, Now
-from kloros.consumers.scanners.thresholds import Levels, Positive, ScannerSettings
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Levels, Positive, ScannerSettings
+from kloros.errors import CannotObserve
 
 _NOFILE = re.compile(r"^Max open files\s+(\d+)", re.MULTILINE)
 # Below so many descriptors nothing is close to anything; the limit need not be read.
@@ -46,7 +47,7 @@ class DescriptorsScanner:
         try:
             allocated, _, limit = (int(field) for field in path.read_text(encoding="ascii").split())
         except (OSError, ValueError) as error:
-            raise CannotScan(f"cannot read {path} ({error})") from error
+            raise CannotObserve(f"cannot read {path} ({error})") from error
         return self._judge("files_exhausted", "the machine", self._settings.machine, allocated, limit)
 
     def _scan_processes(self) -> list[Symptom]:

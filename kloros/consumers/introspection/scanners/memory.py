@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kloros.consumers.findings import Severity, Symptom
-from kloros.consumers.scanners.base import CannotScan, Now
-from kloros.consumers.scanners.thresholds import Levels, Percent, ScannerSettings
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Levels, Percent, ScannerSettings
+from kloros.errors import CannotObserve
 
 _KIB_PER_MIB = 1024
 
@@ -35,7 +36,7 @@ class MemoryScanner:
             sizes_kib = parse_meminfo(self._path.read_text(encoding="ascii"))
             total_kib, available_kib = sizes_kib["MemTotal"], sizes_kib["MemAvailable"]
         except (OSError, KeyError) as error:
-            raise CannotScan(f"{self._path} does not tell how much memory is available ({error})") from error
+            raise CannotObserve(f"{self._path} does not tell how much memory is available ({error})") from error
         used_percent = 100 * (1 - available_kib / total_kib)
         symptoms = self._judge("memory_low", "memory", self._settings.used, total_kib, available_kib)
         if sizes_kib.get("SwapTotal") and used_percent >= self._settings.swap_matters_above_percent:

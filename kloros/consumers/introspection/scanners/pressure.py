@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kloros.consumers.findings import Severity, Symptom
-from kloros.consumers.scanners.base import CannotScan, Now
-from kloros.consumers.scanners.thresholds import Levels, ScannerSettings
-
-_RESOURCES = ("cpu", "memory", "io")
+from kloros.consumers.introspection.findings import Severity, Symptom
+from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.thresholds import Levels, ScannerSettings
+from kloros.machine.pressure import RESOURCES, read_pressure
 
 
 class PressureSettings(ScannerSettings, frozen=True):
@@ -37,19 +36,12 @@ class PressureScanner:
 
     def scan(self, now: Now) -> list[Symptom]:
         symptoms: list[Symptom] = []
-        for resource in _RESOURCES:
-            shares = parse_pressure(self._read(resource))
+        for resource in RESOURCES:
+            shares = read_pressure(self._directory / resource)
             for kind, levels in self._levels[resource].items():
                 if kind in shares:
-                    symptoms += self._judge(resource, kind, levels, *shares[kind])
+                    symptoms += self._judge(resource, kind, levels, shares[kind].avg10, shares[kind].avg60)
         return symptoms
-
-    def _read(self, resource: str) -> str:
-        path = self._directory / resource
-        try:
-            return path.read_text(encoding="ascii")
-        except OSError as error:
-            raise CannotScan(f"no pressure information in {path} ({error.strerror})") from error
 
     def _judge(self, resource: str, kind: str, levels: Levels, avg10: float, avg60: float) -> list[Symptom]:
         severity = levels.severity(min(avg10, avg60))
@@ -67,13 +59,3 @@ class PressureScanner:
                 sustains=severity is None,
             )
         ]
-
-
-def parse_pressure(text: str) -> dict[str, tuple[float, float]]:
-    """`some` and `full` -> (avg10, avg60) in percent, from a PSI file's text."""
-    shares = {}
-    for line in text.splitlines():
-        kind, *fields = line.split()
-        values = dict(field.split("=", 1) for field in fields)
-        shares[kind] = (float(values["avg10"]), float(values["avg60"]))
-    return shares

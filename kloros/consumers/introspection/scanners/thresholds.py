@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from kloros.config import Settings
-from kloros.consumers.findings import Severity
+from kloros.consumers.introspection.findings import Severity
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]

@@ -1,0 +1,1 @@
+"""What introspection decides, and what it looks at."""
