@@ -50,6 +50,22 @@ class Signal:
     deadline_s: float | None = None
 
 
+def durable(name: str, shape: type[Facts], ecosystem: str, emitted_by: str, heard_by: str, summary: str) -> Signal:
+    """A durable signal with the usual rates."""
+    return Signal(
+        name=name,
+        facts=shape,
+        ecosystem=ecosystem,
+        summary=summary,
+        delivery=Delivery.DURABLE,
+        emitted_by=emitted_by,
+        heard_by=heard_by,
+        rate_per_s=2_000.0,
+        burst=10_000,
+        over_rate="raise",
+    )
+
+
 class Vocabulary:
     """The signals a process knows. Besides those declared, the family Q_TRIGGER_<NAME> is open to everyone."""
 

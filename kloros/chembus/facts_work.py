@@ -52,10 +52,39 @@ class QuestionFacts(Facts, kw_only=True):
     cost_estimate: Duration | None = None
     priority: str | None = None
     folded: Count = 1
+    gap_id: str | None = None
+    gap_type: str | None = None
+    gap_name: str | None = None
+    severity: Severity | None = None
+    category: str | None = None
+    asked_ts: EpochSeconds | None = None
+
+
+class FoldedFacts(Facts, kw_only=True):
+    """A question says nearly what another one says, which stands for it from now on."""
+
+    question_id: str
+    folded_into: str
+    similarity: Share
+    gap_id: str | None = None
+
+
+class RecommendedAction(Facts, kw_only=True):
+    """What an investigation would do. `action_type` is one of the action consumer's kinds; `target` a unit, an entry
+    of the schedule or a path."""
+
+    action_type: str
+    target: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    why: str | None = None
 
 
 class InvestigationFacts(Facts, kw_only=True):
-    """What an investigation concluded, and how sure it is."""
+    """What an investigation concluded, by which rule, and how sure it is.
+
+    status: `concluded`, `inconclusive`, `failed`, `timed_out`, `suppressed`, `refused` or `withdrawn` (the finding
+    ended first).
+    """
 
     question_id: str
     status: str
@@ -63,12 +92,25 @@ class InvestigationFacts(Facts, kw_only=True):
     confidence: Share | None = None
     evidence: list[str] = field(default_factory=list)
     evidence_hash: str | None = None
-    recommended_action: dict[str, Any] | str | None = None
+    recommended_action: RecommendedAction | None = None
     duration_ms: Duration | None = None
+    gap_id: str | None = None
+    gap_type: str | None = None
+    gap_name: str | None = None
+    severity: Severity | None = None
+    capability_key: str | None = None
+    question: str | None = None
+    rule: str | None = None
+    playbook: str | None = None
+    value_estimate: float | None = None
 
 
 class ActionFacts(Facts, kw_only=True):
-    """An action was taken up, or ended; `verified` says whether the check afterwards found that it helped."""
+    """An action was taken up, or ended; `verified` says whether the check afterwards found that it helped.
+
+    outcome: `helped`, `no_help`, `failed`, `timed_out`, `observed` (only said what it would do), `rejected`, `expired`,
+    `refused` (a precondition, a limit or the breaker) or `withdrawn` (the finding ended first).
+    """
 
     action_id: str
     action_type: str
@@ -76,6 +118,25 @@ class ActionFacts(Facts, kw_only=True):
     mode: str | None = None
     outcome: str | None = None
     verified: bool | None = None
+    target: str | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    gap_id: str | None = None
+    rationale: str | None = None
+    evidence: list[str] = field(default_factory=list)
+    confidence: Share | None = None
+    detail: str | None = None
+    requester: str | None = None
+    duration_s: Duration | None = None
+    expires_ts: EpochSeconds | None = None
+
+
+class DecisionFacts(Facts, kw_only=True):
+    """A person's word on an action that waits for approval, by its whole id."""
+
+    action_id: str
+    decision: Literal["approve", "reject"]
+    requester: str | None = None
+    reason: str | None = None
 
 
 class TournamentFacts(Facts, kw_only=True):
@@ -86,6 +147,10 @@ class TournamentFacts(Facts, kw_only=True):
     fitness: float | None = None
     verdict: str | None = None
     artifact: str | None = None
+    module_name: str | None = None
+    incumbent_fitness: float | None = None
+    examples: Count | None = None
+    sha256: str | None = None
 
 
 class ShadowFacts(Facts, kw_only=True):
@@ -96,6 +161,12 @@ class ShadowFacts(Facts, kw_only=True):
     drift: Share | None = None
     verdict: str | None = None
     artifact: str | None = None
+    module_name: str | None = None
+    max_drift: Share | None = None
+    error_rate: Share | None = None
+    runs: Count | None = None
+    detail: str | None = None
+    sha256: str | None = None
 
 
 class ImprovementFacts(Facts, kw_only=True):
@@ -142,3 +213,31 @@ class ReviewFacts(Facts, kw_only=True):
     evidence: list[str] = field(default_factory=list)
     fingerprint: str | None = None
     count: Count = 1
+    severity: Severity | None = None
+    gap_id: str | None = None
+    action_id: str | None = None
+    cure: str | None = None
+
+
+class FlagClosedFacts(Facts, kw_only=True):
+    """What a flag was raised for is over, or was decided."""
+
+    flag_id: str
+    reason: str
+    fingerprint: str | None = None
+    gap_id: str | None = None
+    requester: str | None = None
+
+
+class FadedFacts(Facts, kw_only=True):
+    """What one beat of decay did: how many memories there were, and how many of each sector faded away.
+
+    `examples` names some of the faded, most important first.
+    """
+
+    examined: Count
+    faded: Count
+    kept: Count
+    by_sector: dict[str, Count] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+    duration_s: Duration | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kloros.chembus import facts, facts_work
-from kloros.chembus.declaration import Delivery, Signal
+from kloros.chembus import facts
+from kloros.chembus.declaration import Signal, durable
+from kloros.chembus.signals_work import WORK
 
 _EVERY_DAEMON = "every daemon"
 _CONSUMERS = "every consumer"
@@ -21,23 +22,6 @@ def _trigger(name: str, ecosystem: str, consumer: str, interval_s: float, summar
         rate_per_s=5_000.0,
         burst=20_000,
         lifespan_s=max(60.0, 2 * interval_s),
-    )
-
-
-def _durable(
-    name: str, shape: type[facts.Facts], ecosystem: str, emitted_by: str, heard_by: str, summary: str
-) -> Signal:
-    return Signal(
-        name=name,
-        facts=shape,
-        ecosystem=ecosystem,
-        summary=summary,
-        delivery=Delivery.DURABLE,
-        emitted_by=emitted_by,
-        heard_by=heard_by,
-        rate_per_s=2_000.0,
-        burst=10_000,
-        over_rate="raise",
     )
 
 
@@ -97,7 +81,7 @@ SCHEDULE = (
         summary="What became of a control signal; news of every change to the schedule.",
         emitted_by="scheduler",
     ),
-    _durable(
+    durable(
         "Q_CYCLE_REPORT",
         facts.CycleReportFacts,
         "schedule",
@@ -216,114 +200,6 @@ AFFECT = (
     _affect("CONTEXT_OVERFLOW", "More context than fits."),
     _affect("WELLBEING_LOW", "Things have not gone well for a while."),
     _affect("WELLBEING_HIGH", "All is well, and there is room for more."),
-)
-
-_QUESTION_LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
-
-WORK = (
-    _durable(
-        "OBSERVATION",
-        facts_work.ObservationFacts,
-        "observability",
-        "zooids, consumers",
-        "ledger writer",
-        "Something was done.",
-    ),
-    _durable(
-        "CAPABILITY_GAP",
-        facts_work.GapFoundFacts,
-        "introspection",
-        "introspection",
-        "curiosity",
-        "A finding opened or worsened.",
-    ),
-    _durable(
-        "CAPABILITY_RESTORED",
-        facts_work.GapFoundFacts,
-        "introspection",
-        "introspection",
-        "curiosity",
-        "A finding ended.",
-    ),
-    *(
-        _durable(
-            f"Q_CURIOSITY_{level}",
-            facts_work.QuestionFacts,
-            "curiosity",
-            "curiosity",
-            "semantic dedup",
-            f"A question of {level.lower()} priority.",
-        )
-        for level in _QUESTION_LEVELS
-    ),
-    _durable(
-        "Q_CURIOSITY_INVESTIGATE",
-        facts_work.QuestionFacts,
-        "introspection",
-        "semantic dedup",
-        "investigation, tournament",
-        "The one question that stands for its likes.",
-    ),
-    _durable(
-        "Q_INVESTIGATION_COMPLETE",
-        facts_work.InvestigationFacts,
-        "introspection",
-        "investigation",
-        "action, decay, optimiser",
-        "An investigation ended.",
-    ),
-    _durable(
-        "Q_ACTION_SPAWNED",
-        facts_work.ActionFacts,
-        "queue_management",
-        "action",
-        "ledger, decay",
-        "An action was taken up.",
-    ),
-    _durable(
-        "Q_ACTION_COMPLETE",
-        facts_work.ActionFacts,
-        "queue_management",
-        "action",
-        "ledger, decay",
-        "An action ended.",
-    ),
-    _durable(
-        "Q_TOURNAMENT_COMPLETE", facts_work.TournamentFacts, "dream", "tournament", "optimiser", "A round was played."
-    ),
-    _durable("Q_SHADOW_VERDICT", facts_work.ShadowFacts, "dream", "shadow", "optimiser", "A candidate was judged."),
-    _durable(
-        "Q_IMPROVEMENT_ACTION",
-        facts_work.ImprovementFacts,
-        "optimisation",
-        "planner, tournament, shadow, operators",
-        "optimiser",
-        "A proposed change.",
-    ),
-    _durable(
-        "Q_ENACTMENT",
-        facts_work.EnactmentFacts,
-        "optimisation",
-        "optimiser",
-        "ledger, historian, CLI",
-        "What became of a proposed change.",
-    ),
-    _durable(
-        "Q_REFLECTION_REPORT",
-        facts_work.ReflectionFacts,
-        "optimisation",
-        "optimiser",
-        "ledger, historian, CLI",
-        "Whether a change helped.",
-    ),
-    _durable(
-        "FLAG_FOR_REVIEW",
-        facts_work.ReviewFacts,
-        "governance",
-        "optimiser, action consumer",
-        "operators (CLI, console), historian",
-        "Needs a person.",
-    ),
 )
 
 ALL = (*TRIGGERS, *SCHEDULE, *COLONY, *AFFECT, *WORK)

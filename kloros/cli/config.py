@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,32 +21,14 @@ SCHEDULER_FILE = "scheduler_config.toml"
 EXIT_BAD_CONFIG = 2
 
 
-def _suite(path: Path) -> Settings:
-    from kloros.config import load_or_default
-    from kloros.daemon.suite_settings import SuiteSettings
+def _reader(module: str, name: str) -> Callable[[Path], Settings]:
+    def read(path: Path) -> Settings:
+        from kloros.config import load_or_default
 
-    return load_or_default(path, SuiteSettings)
+        shape: type[Settings] = getattr(import_module(module), name)
+        return load_or_default(path, shape)
 
-
-def _introspection(path: Path) -> Settings:
-    from kloros.config import load_or_default
-    from kloros.consumers.introspection.scanners.registry import IntrospectionSettings
-
-    return load_or_default(path, IntrospectionSettings)
-
-
-def _ledger_writer(path: Path) -> Settings:
-    from kloros.config import load_or_default
-    from kloros.consumers.ledger.recorder import LedgerSettings
-
-    return load_or_default(path, LedgerSettings)
-
-
-def _chembus_historian(path: Path) -> Settings:
-    from kloros.config import load_or_default
-    from kloros.consumers.history.settings import HistorianSettings
-
-    return load_or_default(path, HistorianSettings)
+    return read
 
 
 def _schedule(path: Path) -> Settings:
@@ -57,12 +40,22 @@ def _schedule(path: Path) -> Settings:
     return load(path, ScheduleFile)
 
 
+_OF_CONSUMERS = (
+    ("introspection", "introspection.scanners.registry", "IntrospectionSettings"),
+    ("chembus_historian", "history.settings", "HistorianSettings"),
+    ("ledger_writer", "ledger.recorder", "LedgerSettings"),
+    ("curiosity_core_consumer", "curiosity.settings", "CuriositySettings"),
+    ("semantic_dedup_consumer", "dedup.settings", "DedupSettings"),
+    ("investigation_consumer", "investigation.settings", "InvestigationSettings"),
+    ("action_consumer", "action.settings", "ActionSettings"),
+    ("shadow", "candidates.shadow_settings", "ShadowSettings"),
+    ("tournament_consumer", "candidates.tournament_settings", "TournamentSettings"),
+    ("decay", "memory.settings", "MemorySettings"),
+)
 READERS: dict[str, Callable[[Path], Settings]] = {
-    "kloros.toml": _suite,
+    "kloros.toml": _reader("kloros.daemon.suite_settings", "SuiteSettings"),
     SCHEDULER_FILE: _schedule,
-    "introspection_config.toml": _introspection,
-    "chembus_historian_config.toml": _chembus_historian,
-    "ledger_writer_config.toml": _ledger_writer,
+    **{f"{stem}_config.toml": _reader(f"kloros.consumers.{module}", name) for stem, module, name in _OF_CONSUMERS},
 }
 """The one reader of each settings file. The scheduler's must be there; the others have defaults for everything."""
 

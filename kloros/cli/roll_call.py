@@ -13,6 +13,13 @@ EXPECTED = (
     "introspection_daemon",
     "chembus_historian_daemon",
     "ledger_writer_daemon",
+    "curiosity_core_consumer_daemon",
+    "semantic_dedup_consumer_daemon",
+    "investigation_consumer_daemon",
+    "action_consumer_daemon",
+    "shadow_daemon",
+    "tournament_consumer_daemon",
+    "decay_daemon",
 )
 # Answers come within milliseconds; a daemon that takes longer than this is called silent.
 ANSWER_TIMEOUT_S = 0.5

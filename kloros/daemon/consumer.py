@@ -188,7 +188,8 @@ class Consumer(Daemon):
         try:
             report = self._report(cycle, outcome, None)
             documents = {**cycle.documents, "pacing": self.beats.pacing}
-            self.durables.keep(documents, [*cycle.outgoing, Outgoing("Q_CYCLE_REPORT", report, 1.0, None)])
+            outgoing = [*cycle.outgoing, Outgoing("Q_CYCLE_REPORT", report, 1.0, None)]
+            self.durables.keep(documents, outgoing, cycle.statements)
         except Exception as exception:  # facts that do not fit fail the cycle, not the daemon
             self.log.exception("cycle_commit_failed", schedule=self.schedule)
             return f"{type(exception).__name__}: {exception}"

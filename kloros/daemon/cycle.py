@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,6 +17,10 @@ from kloros.daemon.fallback import Run, Source
 from kloros.storage.state_store import StateStore
 
 DocumentT = TypeVar("DocumentT")
+
+
+Statement: TypeAlias = tuple[str, Sequence[Any]]
+"""SQL and its values."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class Outgoing:
 class Cycle:
     """What a cycle is given and what it gives back.
 
-    Set `processed` (how many things were done) and `backlog` (how many wait) for the cycle report. Signals emitted and
-    documents saved here leave together, after the cycle returned; a cycle that raises leaves neither.
+    Set `processed` (how many things were done) and `backlog` (how many wait) for the cycle report. Signals emitted,
+    documents saved and statements given here leave together, in one transaction after the cycle returned; a cycle that
+    raises leaves nothing.
     """
 
     run: Run
@@ -47,6 +52,7 @@ class Cycle:
     backlog: int = 0
     outgoing: list[Outgoing] = field(default_factory=list)
     documents: dict[str, object] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
     started_s: float = 0.0
     started_us: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -80,6 +86,14 @@ class Cycle:
     def load(self, name: str, shape: type[DocumentT]) -> DocumentT | None:
         """The document saved under `name`; None when there is none that fits `shape`."""
         return self.store.get(name, shape)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run one statement on the daemon's own tables when the cycle is done: `query` does not see it before."""
+        self.statements.append((sql, values))
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a SELECT on the daemon's own tables. Raises StoreUnusable."""
+        return self.store.database.query(sql, values)
 
 
 class Worker:

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 from kloros.chembus.facts import GapFacts
 from kloros.clock import us_to_seconds
 from kloros.daemon.batch import Batch
-from kloros.daemon.cycle import Outgoing, Worker
+from kloros.daemon.cycle import Outgoing, Statement, Worker
 from kloros.daemon.intake import Desk, Intake
 from kloros.daemon.journal_port import JournalPort
 from kloros.daemon.kit import Kit
@@ -93,20 +93,28 @@ class Durables:
         """Whether a batch is fetched or worked off, or an answer of the journal is due."""
         return self.outbox.is_sending or (self.intake is not None and self.intake.is_busy)
 
-    def keep(self, documents: Mapping[str, object], outgoing: Sequence[Outgoing]) -> None:
-        """Documents and durable signals in one transaction; then the other signals go out.
+    def keep(
+        self, documents: Mapping[str, object], outgoing: Sequence[Outgoing], statements: Sequence[Statement] = ()
+    ) -> None:
+        """Documents, statements and durable signals in one transaction; then the other signals go out.
 
-        When the disk cannot be written both are kept in memory.
+        When the disk cannot be written and there are no statements, the rest is kept in memory.
 
         Raises:
+            StoreUnusable: The disk cannot be written, and there are statements. Nothing is kept.
             OutboxFull: There, too, is no more room. Nothing is kept.
             BadFacts, Oversize, RateLimited: See Bus.emit. Nothing is kept.
         """
         entries = self.outbox.encode(outgoing)
         try:
             with self._store.exact(documents) as database:
+                for sql, values in statements:
+                    database.execute(sql, values)
                 self.outbox.write(database, entries)
         except StoreUnusable:
+            if statements:
+                self.outbox.discard()
+                raise
             if entries:
                 self.outbox.hold(entries)
             with self._store.batch():

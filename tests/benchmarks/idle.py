@@ -35,8 +35,15 @@ DAEMONS = {
     "introspection": "kloros.consumers.introspection_daemon",
     "ledger_writer": "kloros.consumers.ledger_writer_daemon",
     "chembus_historian": "kloros.consumers.chembus_historian_daemon",
+    "curiosity_core_consumer": "kloros.consumers.curiosity_core_consumer_daemon",
+    "semantic_dedup_consumer": "kloros.consumers.semantic_dedup_consumer_daemon",
+    "investigation_consumer": "kloros.consumers.investigation_consumer_daemon",
+    "action_consumer": "kloros.consumers.action_consumer_daemon",
+    "shadow": "kloros.consumers.shadow_daemon",
+    "tournament_consumer": "kloros.consumers.tournament_consumer_daemon",
+    "decay": "kloros.consumers.decay_daemon",
 }
-PORTS = dict(zip(DAEMONS, range(9640, 9645), strict=True))
+PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True))
 CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = ("process", "CPU", "wake-ups/s", "RSS MiB", "PSS MiB", "threads")
 

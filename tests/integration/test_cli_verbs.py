@@ -202,7 +202,8 @@ def test_maintenance_is_confirmed_by_those_who_rest(kloros: Verb) -> None:
     assert "maintenance: on until" in kloros.out
     assert "maintenance" in (kloros("schedule", "show"), kloros.out)[1]
     assert kloros("maintenance", "off") == 0
-    assert kloros.out.startswith("maintenance is off; at work: chem_proxy_daemon")
+    assert kloros.out.startswith("maintenance is off; at work: ")
+    assert "chem_proxy_daemon" in kloros.out
     assert kloros.json("maintenance", "status")["resting"] == []
 
 

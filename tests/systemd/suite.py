@@ -17,7 +17,17 @@ SCHEDULER = "kloros-scheduler.service"
 INTROSPECTION = "kloros-introspection.service"
 HISTORIAN = "kloros-chembus-historian.service"
 LEDGER_WRITER = "kloros-ledger-writer.service"
-DAEMONS = (PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER)
+CURIOSITY = "kloros-curiosity-core-consumer.service"
+SEMANTIC_DEDUP = "kloros-semantic-dedup-consumer.service"
+INVESTIGATION = "kloros-investigation-consumer.service"
+ACTION = "kloros-action-consumer.service"
+SHADOW = "kloros-shadow.service"
+TOURNAMENT = "kloros-tournament-consumer.service"
+DECAY = "kloros-decay.service"
+DAEMONS = (
+    PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER,
+    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY,
+)  # fmt: skip
 PYTHON = "/opt/kloros/bin/python"
 SCHEDULE_FILE = "/etc/kloros/scheduler_config.toml"
 

@@ -127,8 +127,9 @@ def test_every_signal_can_be_narrated_with_the_facts_it_may_be_emitted_with() ->
             if field.required:
                 name = str(field.type)
                 values[field.name] = next((value for word, value in required.items() if word in name), "x")
-        if signal.name == "Q_SCHEDULE_CONTROL":
-            values["op"] = "pause"
+        values |= {"Q_SCHEDULE_CONTROL": {"op": "pause"}, "Q_ACTION_DECISION": {"decision": "approve"}}.get(
+            signal.name, {}
+        )
         line = narrate(message(signal.name, msgspec.convert(values, signal.facts)))
         assert line.text
         assert "\n" not in line.text

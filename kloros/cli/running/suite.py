@@ -7,9 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from kloros.clock import SystemClock
+from kloros.consumers.action_consumer_daemon import ActionConsumerDaemon
 from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
+from kloros.consumers.curiosity_core_consumer_daemon import CuriosityCoreConsumerDaemon
+from kloros.consumers.decay_daemon import DecayDaemon
 from kloros.consumers.introspection_daemon import IntrospectionDaemon
+from kloros.consumers.investigation_consumer_daemon import InvestigationConsumerDaemon
 from kloros.consumers.ledger_writer_daemon import LedgerWriterDaemon
+from kloros.consumers.semantic_dedup_consumer_daemon import SemanticDedupConsumerDaemon
+from kloros.consumers.shadow_daemon import ShadowDaemon
+from kloros.consumers.tournament_consumer_daemon import TournamentConsumerDaemon
 from kloros.daemon.daemon import Daemon
 from kloros.daemon.runner import composed
 from kloros.daemon.suite_settings import SuiteSettings
@@ -24,6 +31,13 @@ SUITE: tuple[type[Daemon], ...] = (
     ChembusHistorianDaemon,
     LedgerWriterDaemon,
     IntrospectionDaemon,
+    CuriosityCoreConsumerDaemon,
+    SemanticDedupConsumerDaemon,
+    InvestigationConsumerDaemon,
+    ActionConsumerDaemon,
+    ShadowDaemon,
+    TournamentConsumerDaemon,
+    DecayDaemon,
     SchedulerDaemon,
 )
 """In the order in which they start, who reacts before who fires; they stop in reverse."""

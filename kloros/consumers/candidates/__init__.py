@@ -1,0 +1,1 @@
+"""Candidates for parameters: what they are tried on, and what becomes of them."""

@@ -1,0 +1,1 @@
+"""What curiosity decides."""

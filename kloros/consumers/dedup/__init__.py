@@ -1,0 +1,1 @@
+"""How alike questions are, and what is folded into what."""
