@@ -7,14 +7,14 @@ a row need not keep to UTF-8.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from kloros.errors import StoreUnusable
 from kloros.storage.database import Database, Tables
+from kloros.storage.snapshot import snapshot
 
 RowTuple = tuple[int, str, str, str, bytes, str]
 """seq, source, signal, zooid, body, sig"""
@@ -189,17 +189,6 @@ class LedgerStore(LedgerReader):
         return self._database.execute("DELETE FROM ledger_rows WHERE seq BETWEEN ? AND ?", (first_seq, last_seq))
 
 
-class _Snapshot:
-    """The file as it is at one moment."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT."""
-        return self._connection.execute(sql, values).fetchall()
-
-
 @contextmanager
 def read_only(path: Path) -> Iterator[LedgerReader]:
     """The ledger in the file `path` as it is at this moment, whoever goes on writing it meanwhile.
@@ -207,43 +196,10 @@ def read_only(path: Path) -> Iterator[LedgerReader]:
     Raises:
         StoreUnusable: There is none, or it cannot be read.
     """
-    connection: sqlite3.Connection | None = None
-    try:
-        if not path.exists():
-            raise StoreUnusable(path=path, reason="there is no such file")
-        connection = _connected(path)
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger_head'").fetchone():
+    with snapshot(path) as taken:
+        if not taken.query("SELECT 1 FROM sqlite_master WHERE name = 'ledger_head'"):
             raise StoreUnusable(path=path, reason="there is no ledger in it")
-        yield LedgerReader(_Snapshot(connection))
-    except (OSError, sqlite3.Error) as error:
-        raise StoreUnusable(path=path, reason=error) from error
-    finally:
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    """A connection in the middle of a read transaction."""
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    try:
-        return _begun(address)
-    except sqlite3.OperationalError:
-        if path.with_name(f"{path.name}-wal").exists():
-            raise
-        # Nobody has it open, and we may not make the files with which WAL readers talk to each other.
-        return _begun(f"{address}&immutable=1")
-
-
-def _begun(address: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(address, uri=True, isolation_level=None)
-    try:
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        yield LedgerReader(taken)
 
 
 def _row(found: tuple[int, bytes, bytes, bytes, bytes, bytes]) -> RowTuple:
