@@ -107,15 +107,15 @@ class IntrospectionDaemon(Consumer):
             "gap_id": finding.gap_id,
         }
         if isinstance(change, Closed):
-            cycle.emit("CAPABILITY_RESTORED", _facts(finding, "restored", change.lasted_s))
+            cycle.emit("CAPABILITY_RESTORED", _facts(finding, "restored", change.lasted_s), incident_id=finding.gap_id)
             self.log.info("gap_closed", summary=f"over: {finding.summary}", lasted_s=round(change.lasted_s, 1), **told)
             self._changes.labels("closed").inc()
         elif isinstance(change, Opened):
-            cycle.emit("CAPABILITY_GAP", _facts(finding, "opened"))
+            cycle.emit("CAPABILITY_GAP", _facts(finding, "opened"), incident_id=finding.gap_id)
             self.log.warning("gap_opened", summary=finding.summary, **told)
             self._changes.labels("opened").inc()
         else:
-            cycle.emit("CAPABILITY_GAP", _facts(finding, "worsened"))
+            cycle.emit("CAPABILITY_GAP", _facts(finding, "worsened"), incident_id=finding.gap_id)
             self.log.warning("gap_worsened", summary=finding.summary, was=change.was.word, **told)
             self._changes.labels("worsened").inc()
 

@@ -132,6 +132,9 @@ def test_the_gap_says_what_where_and_why(table: Table) -> None:
     assert told.first_seen_ts == table.clock.wall_us() / 1e6
     table.daemon.left.shown = {}
     scan(table, 3)
+    assert {heard.incident_id for heard in [*table.heard("CAPABILITY_GAP"), *table.heard("CAPABILITY_RESTORED")]} == {
+        told.gap_id
+    }, "the whole life of a finding is one incident"
     over = table.heard("CAPABILITY_RESTORED")[0].facts
     assert (over.gap_id, over.change, over.duration_s) == (told.gap_id, "restored", 10.0)
 
