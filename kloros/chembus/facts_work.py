@@ -83,7 +83,7 @@ class InvestigationFacts(Facts, kw_only=True):
     """What an investigation concluded, by which rule, and how sure it is.
 
     status: `concluded`, `inconclusive`, `failed`, `timed_out`, `suppressed`, `refused` or `withdrawn` (the finding
-    ended first).
+    ended first). cure: what a person could do about it, where the rule knows something.
     """
 
     question_id: str
@@ -103,6 +103,7 @@ class InvestigationFacts(Facts, kw_only=True):
     rule: str | None = None
     playbook: str | None = None
     value_estimate: float | None = None
+    cure: str | None = None
 
 
 class ActionFacts(Facts, kw_only=True):
