@@ -42,7 +42,10 @@ class UnitRow(NamedTuple):
 
 
 class SystemdBus:
-    """The questions the scanners have. Raises CannotObserve when nobody answers."""
+    """The questions that scanners and investigators have; not for two threads at once.
+
+    Raises CannotObserve when nobody answers.
+    """
 
     def __init__(self) -> None:
         self._connection: _Connection | None = None
@@ -63,6 +66,23 @@ class SystemdBus:
         except _Refused:
             return None
         return value
+
+    def unit_path(self, name: str) -> str | None:
+        """Where the unit lives on D-Bus; systemd loads it if need be. None for what cannot be a unit's name."""
+        try:
+            (path,) = self._call(new_method_call(_MANAGER, "LoadUnit", "s", (name,)))
+        except _Refused:
+            return None
+        return str(path)
+
+    def properties(self, path: str, interface: str) -> dict[str, Any]:
+        """All properties of the unit at `path`, as `read` gives them; empty when there is none."""
+        address = DBusAddress(path, bus_name=_BUS_NAME, interface=f"{_BUS_NAME}.{interface}")
+        try:
+            (values,) = self._call(Properties(address).get_all())
+        except _Refused:
+            return {}
+        return {name: value for name, (_signature, value) in values.items()}
 
     def close(self) -> None:
         """Hang up."""
