@@ -169,7 +169,8 @@ class Consumer(Daemon):
 
     def _prepare(self, run: Run) -> Cycle:
         log = self.log.bind(schedule=self.schedule, beat=run.beat)
-        return Cycle(run=run, budget_s=self.budget_s, log=log, clock=self.clock, store=self.store)
+        keep = self.durables.keep_in_worker
+        return Cycle(run=run, budget_s=self.budget_s, log=log, clock=self.clock, store=self.store, keep=keep)
 
     def _on_done(self, cycle: Cycle, error: str | None) -> None:
         is_overdrawn = cycle.remaining_s < 0

@@ -39,7 +39,7 @@ class Cycle:
 
     Set `processed` (how many things were done) and `backlog` (how many wait) for the cycle report. Signals emitted,
     documents saved and statements given here leave together, in one transaction after the cycle returned; a cycle that
-    raises leaves nothing.
+    raises leaves nothing, but for what it kept before with `commit`.
     """
 
     run: Run
@@ -56,6 +56,7 @@ class Cycle:
     started_s: float = 0.0
     started_us: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
+    keep: Callable[[Cycle], None] | None = None
 
     @property
     def source(self) -> Source:
@@ -94,6 +95,19 @@ class Cycle:
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a SELECT on the daemon's own tables. Raises StoreUnusable."""
         return self.store.database.query(sql, values)
+
+    def commit(self) -> None:
+        """Keep and send now what was given so far. For what must be on disk before something is done outside, and for
+        what became of that: a cycle that is killed or fails later does not take it along.
+
+        Raises:
+            StoreUnusable: The disk refuses; nothing of it is kept.
+            BadFacts, Oversize, RateLimited: See Bus.emit. Nothing of it is kept.
+        """
+        if self.keep is None:
+            raise RuntimeError("this cycle belongs to nobody who could keep anything")
+        self.keep(self)
+        self.outgoing, self.documents, self.statements = [], {}, []
 
 
 class Worker:

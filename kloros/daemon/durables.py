@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Protocol
 
 from kloros.chembus.facts import GapFacts
 from kloros.clock import us_to_seconds
 from kloros.daemon.batch import Batch
-from kloros.daemon.cycle import Outgoing, Statement, Worker
+from kloros.daemon.cycle import Cycle, Outgoing, Statement, Worker
 from kloros.daemon.intake import Desk, Intake
 from kloros.daemon.journal_port import JournalPort
 from kloros.daemon.kit import Kit
@@ -126,6 +127,26 @@ class Durables:
         else:
             self.outbox.written(entries)
         self.emit_live(outgoing)
+
+    def keep_in_worker(self, cycle: Cycle) -> None:
+        """What a running cycle has given so far, in one transaction; then it is sent. In the worker's thread.
+
+        Raises:
+            StoreUnusable: The disk cannot be written. Nothing is kept.
+            BadFacts, Oversize, RateLimited: See Bus.emit. Nothing is kept.
+        """
+        outgoing = cycle.outgoing
+        entries = self.outbox.encode(outgoing)
+        try:
+            with self._store.exact(cycle.documents) as database:
+                for sql, values in cycle.statements:
+                    database.execute(sql, values)
+                self.outbox.write(database, entries)
+        except BaseException:
+            self.outbox.discard()
+            raise
+        self._loop.call_soon(partial(self.outbox.written, entries))
+        self._loop.call_soon(partial(self.emit_live, outgoing))
 
     def emit(self, out: Outgoing) -> None:
         """Send one signal, a durable one through the outbox. Never waits for a batch. Raises as `keep` does."""

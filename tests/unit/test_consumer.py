@@ -219,3 +219,53 @@ def test_poison_on_the_trigger_topic_is_counted_and_the_next_trigger_works(table
     assert reports(table) == [("injected", "ok")]
     refused = {k: n for k, n in table.daemon.heartbeat_facts().counters.items() if k.startswith("refused_")}
     assert sum(refused.values()) == 4
+
+
+class InSteps(Consumer):
+    """Keeps a first step, and fails before the second when it is told to."""
+
+    schedule = "in_steps"
+    signal = "Q_TRIGGER_IN_STEPS"
+    interval_s = 5.0
+    tables = {"steps": ("CREATE TABLE steps (name TEXT PRIMARY KEY)",)}
+
+    def cycle(self, cycle: Cycle) -> None:
+        cycle.execute("INSERT INTO steps VALUES ('first')")
+        cycle.emit("OBSERVATION", {"ts": 1.0, "zooid": "first", "ok": True})
+        cycle.emit("AFFECT_STATE", {"state": "first"})
+        cycle.save("step", "first")
+        cycle.commit()
+        assert cycle.query("SELECT name FROM steps") == [("first",)]
+        cycle.execute("INSERT INTO steps VALUES ('second')")
+        cycle.emit("OBSERVATION", {"ts": 1.0, "zooid": "second", "ok": True})
+        raise ValueError("before the second is kept")
+
+
+def test_what_a_cycle_committed_stays_when_it_fails_later(tmp_path: Path) -> None:
+    with bench(InSteps, tmp_path) as table:
+        table.say("Q_TRIGGER_IN_STEPS", None)
+        table.settle()
+        assert reports(table) == [("injected", "failed")]  # type: ignore[arg-type]
+        assert [message.facts.zooid for message in table.heard("OBSERVATION")] == ["first"]
+        assert [message.facts.state for message in table.heard("AFFECT_STATE")] == ["first"]
+        assert table.daemon.store.database.query("SELECT name FROM steps") == [("first",)]
+        assert table.daemon.store.get("step", str) == "first"
+
+
+class Refused(InSteps):
+    schedule = "refused"
+    signal = "Q_TRIGGER_REFUSED"
+
+    def cycle(self, cycle: Cycle) -> None:
+        cycle.execute("INSERT INTO steps VALUES ('first')")
+        cycle.emit("OBSERVATION", {"zooid": "not an observation"})
+        cycle.commit()
+
+
+def test_a_commit_that_is_refused_keeps_nothing(tmp_path: Path) -> None:
+    with bench(Refused, tmp_path) as table:
+        table.say("Q_TRIGGER_REFUSED", None)
+        table.settle()
+        assert reports(table) == [("injected", "failed")]  # type: ignore[arg-type]
+        assert table.daemon.store.database.query("SELECT name FROM steps") == []
+        assert table.heard("OBSERVATION") == []
