@@ -233,7 +233,7 @@ class FlagClosedFacts(Facts, kw_only=True):
 class FadedFacts(Facts, kw_only=True):
     """What one beat of decay did: how many memories there were, and how many of each sector faded away.
 
-    `examples` names some of the faded, most important first.
+    `examples` names some of the faded, most important first. `crowded_out` of them went for want of room.
     """
 
     examined: Count
@@ -242,3 +242,11 @@ class FadedFacts(Facts, kw_only=True):
     by_sector: dict[str, Count] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     duration_s: Duration | None = None
+    crowded_out: Count = 0
+
+
+class MemoryAccessFacts(Facts, kw_only=True):
+    """Somebody looked at a memory: it fades later. `memory` is its number."""
+
+    memory: Count
+    requester: str | None = None

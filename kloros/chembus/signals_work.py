@@ -143,4 +143,12 @@ WORK = (
         "monitoring",
         "What faded from memory.",
     ),
+    durable(
+        "Q_MEMORY_ACCESSED",
+        facts_work.MemoryAccessFacts,
+        "memory",
+        "CLI, whoever uses a memory",
+        "decay",
+        "A memory was looked at.",
+    ),
 )
