@@ -129,6 +129,22 @@ class ScheduleRefused(KlorosError):
     exit_code = 2
 
 
+class HelperAway(KlorosError):
+    """There is no privileged helper at {path} ({reason}). It comes with the installed suite: kloros-helper.socket."""
+
+
+class HelperSilent(KlorosError):
+    """The privileged helper did not answer within {timeout_s:g} s"""
+
+
+class HelperRefused(KlorosError):
+    """The privileged helper refused: {reason}"""
+
+
+class HelperFailed(KlorosError):
+    """The privileged helper could not do it: {reason}"""
+
+
 class KeyUnusable(KlorosError):
     """The key {path} cannot be used: {reason}"""
 
