@@ -145,6 +145,14 @@ class HelperFailed(KlorosError):
     """The privileged helper could not do it: {reason}"""
 
 
+class ArtifactRefused(KlorosError):
+    """The artifact {artifact} is refused: {reason}"""
+
+
+class SubjectFailed(KlorosError):
+    """The subject {module} failed: {reason}"""
+
+
 class KeyUnusable(KlorosError):
     """The key {path} cannot be used: {reason}"""
 
