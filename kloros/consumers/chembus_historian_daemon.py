@@ -99,6 +99,8 @@ class ChembusHistorianDaemon(Consumer):
             self._thinner.kept(message, row)
         if len(self._buffer) >= self._settings.write.at_messages:
             self._writer.write_soon()
+        else:
+            self._write_in_time()
 
     def _comes_from_the_journal(self, signal: str) -> bool:
         known = self._is_durable.get(signal)
@@ -201,7 +203,6 @@ class ChembusHistorianDaemon(Consumer):
             self._tell_of_the_time_away(self._history.last_us())
         except StoreUnusable as error:
             self.log.warning("history_not_read", reason=str(error.reason))
-        self.loop.every("history", self._settings.write.every_s, self._writer.write_soon)
 
     def _tell_of_the_time_away(self, ended_us: int | None) -> None:
         """Publishers that came and went meanwhile are known to nobody: a gap without a number."""
@@ -213,6 +214,18 @@ class ChembusHistorianDaemon(Consumer):
         super().on_housekeeping()
         self._note_refusals(self.clock.wall_us())
         self._announce_drops()
+        if self._buffer.is_holding:  # also what the disk would not take
+            self._write_in_time()
+
+    def on_work_done(self) -> None:
+        super().on_work_done()
+        self._write_in_time()
+
+    def on_flush(self) -> None:
+        self._writer.write_soon()
+
+    def _write_in_time(self) -> None:
+        self.held_back.flush_within(self._settings.write.every_s)
 
     def on_stop(self) -> None:
         super().on_stop()
@@ -229,7 +242,6 @@ class ChembusHistorianDaemon(Consumer):
         self._thinner = Thinner(settings.fold_s)
         self._writer.bounds = settings.bounds
         self._buffer.resize(settings.write.buffer_messages, settings.buffer_bytes)
-        self.loop.every("history", settings.write.every_s, self._writer.write_soon)
         self.log.info("settings_reloaded")
 
     def _load_settings(self) -> HistorianSettings:

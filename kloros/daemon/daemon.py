@@ -21,6 +21,7 @@ from kloros.daemon import news
 from kloros.daemon.batch import Batch
 from kloros.daemon.cycle import Outgoing
 from kloros.daemon.durables import Durables
+from kloros.daemon.held_back import HeldBack
 from kloros.daemon.intake import Intake
 from kloros.daemon.kit import Kit as Kit  # where subclasses look for it
 from kloros.daemon.lacks import Lacks
@@ -68,6 +69,7 @@ class Daemon:
         self._wall_offset_s = self._wall_minus_monotonic_s()
         self._lacks = Lacks(self.bus, self.store, self.log)
         self._was_in_maintenance = self.in_maintenance
+        self.held_back = HeldBack(self.loop, self.clock, self.on_flush)
         self._common: dict[str, Callable[[Message], None]] = {
             "Q_SCHEDULE_TICK": self._on_tick,
             "governance.kill": self._on_kill,
@@ -117,6 +119,9 @@ class Daemon:
 
     def on_housekeeping(self) -> None:
         """Once a second."""
+
+    def on_flush(self) -> None:
+        """What was held back has waited for as long as it may: let it go. See `HeldBack.flush_within`."""
 
     def on_stop(self) -> None:
         """The loop has ended; the bus is still open."""

@@ -45,6 +45,12 @@ class HistoryBuffer:
         with self._lock:
             return len(self._load.rows) + self._out_rows
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether anything waits to be written, be it a gap."""
+        with self._lock:
+            return bool(self._load or self._gaps or self._repeats)
+
     def resize(self, max_rows: int, max_bytes: int) -> None:
         """Other bounds from now on."""
         with self._lock:
