@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.systemd import cgroups
+
 CHECKOUT = Path(__file__).parents[2]
 CHECKOUT_INSIDE = "/srv/kloros-checkout"
 WHEELS_INSIDE = "/srv/kloros-wheels"
@@ -28,7 +30,6 @@ PREFIX = "kloros-machine-"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 POLL_S = 0.02
-BOOTED_WITH_SYSTEMD = Path("/run/systemd/system")
 
 T = TypeVar("T")
 Result = subprocess.CompletedProcess[str]
@@ -67,20 +68,30 @@ class Files:
 class Machine:
     """One booted machine. `run` is root's shell in it; `/tmp` inside is fresh and `/run` too."""
 
-    def __init__(self, binds: dict[Path, str], base: Files | None = None) -> None:
+    def __init__(
+        self,
+        binds: dict[Path, str],
+        base: Files | None = None,
+        *,
+        disks: dict[Path, str] | None = None,
+        kernel_log: bool = False,
+    ) -> None:
         """Mount and boot.
 
         binds: host directory -> where it appears inside, read-only. base: files of a stopped machine to start from.
+        disks: file systems mounted on the host -> where they appear inside, to be written to. kernel_log: the kernel's
+        messages, which are the host's, come into the machine's journal, as on hardware.
         """
         self.name = f"kloros-{uuid.uuid4().hex[:12]}"
         self.files = Files(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp")))
         self._layers = [self.files.written, *([base.written] if base else [])]
-        self._cgroups = _own_cgroups(self.name)
+        self._cgroups = cgroups.make(self.name)
+        self._binds, self._disks, self._kernel_log = binds, disks or {}, kernel_log
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
         try:
             self._mount(base)
-            self._boot(binds)
+            self._boot()
         except BaseException:
             self.destroy()
             raise
@@ -97,12 +108,15 @@ class Machine:
         machine_id.unlink(missing_ok=True)
         machine_id.write_text(uuid.uuid4().hex + "\n")
 
-    def _boot(self, binds: dict[Path, str]) -> None:
+    def _boot(self) -> None:
         command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--directory", str(self.files.root)]
         command += ["--machine", self.name, "--register=no", "--console=pipe", "--private-network"]
-        command += [] if BOOTED_WITH_SYSTEMD.is_dir() else ["--keep-unit"]
+        command += [] if cgroups.BOOTED_WITH_SYSTEMD.is_dir() else ["--keep-unit"]
         command += ["--system-call-filter=adjtimex clock_adjtime"]  # nspawn refuses them, a real machine does not
-        command += [f"--bind-ro={host}:{inside}" for host, inside in binds.items()]
+        command += [f"--bind-ro={host}:{inside}" for host, inside in self._binds.items()]
+        command += [f"--bind={host}:{inside}" for host, inside in self._disks.items()]
+        command += cgroups.hand_over(self._cgroups)
+        command += self._let_journald_hear_the_kernel() if self._kernel_log else []
         command += ["--boot", "systemd.unit=basic.target", "systemd.mask=systemd-logind.service"]
         console = (self.files.directory / "console.log").open("wb")
         with console:
@@ -111,9 +125,16 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: _enter_cgroups(self._cgroups),
+                preexec_fn=lambda: cgroups.enter(self._cgroups),
             )
         wait_for(self._is_up, 30, "the machine to boot")
+
+    def _let_journald_hear_the_kernel(self) -> list[str]:
+        """Options for nspawn; in a container journald does not ask for the kernel's log by itself."""
+        settings = self.files.root / "etc/systemd/journald.conf.d/hear-the-kernel.conf"
+        settings.parent.mkdir(parents=True)
+        settings.write_text("[Journal]\nReadKMsg=yes\n")
+        return ["--bind=/dev/kmsg", "--capability=CAP_SYSLOG"]
 
     def _find_leader(self) -> int:
         assert self._nspawn is not None
@@ -212,39 +233,11 @@ class Machine:
         """End every process and leave no mount and no file behind."""
         self.stop()
         remove_files(self.files.directory)
-        for cgroup in self._cgroups:
-            for directory in sorted(cgroup.rglob("*/"), reverse=True):
-                _remove_if_empty(directory)
-            _remove_if_empty(cgroup)
+        cgroups.remove(self._cgroups)
 
 
 def _sequence_number(cursor: str) -> int:
     return int(re.search(r"i=([0-9a-f]+)", cursor)[1], 16)  # type: ignore[index]
-
-
-def _own_cgroups(name: str) -> list[Path]:
-    """Control groups for this machine alone; two that shared one would kill each other's services.
-
-    A systemd on the host gives each machine its scope; without one, they are made here.
-    """
-    if BOOTED_WITH_SYSTEMD.is_dir():
-        return []
-    made = []
-    for hierarchy in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified")):
-        if os.access(hierarchy / "cgroup.procs", os.W_OK):
-            made.append(hierarchy / name)
-            made[-1].mkdir()
-    return made
-
-
-def _enter_cgroups(cgroups: list[Path]) -> None:
-    for cgroup in cgroups:
-        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-
-
-def _remove_if_empty(cgroup: Path) -> None:
-    with contextlib.suppress(OSError):
-        cgroup.rmdir()
 
 
 def remove_files(directory: Path) -> None:
@@ -270,8 +263,8 @@ def _host(*command: str) -> None:
 
 
 @contextlib.contextmanager
-def booted(binds: dict[Path, str], base: Files | None = None) -> Iterator[Machine]:
-    machine = Machine(binds, base)
+def booted(binds: dict[Path, str], base: Files | None = None, **options: Any) -> Iterator[Machine]:
+    machine = Machine(binds, base, **options)
     try:
         yield machine
     finally:

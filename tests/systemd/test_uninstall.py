@@ -7,8 +7,8 @@ from tests.systemd.machine import CHECKOUT_INSIDE, Machine
 from tests.systemd.suite import DAEMONS, Suite
 
 UNINSTALL = f"{CHECKOUT_INSIDE}/scripts/uninstall"
-# What any use of a machine leaves: logs, systemd's own notes (and the place for root's keys that its tmpfiles make), the
-# backups that useradd and userdel make; and what the tests bind into it.
+# What any use of a machine leaves: logs, systemd's own notes and the place it makes for root's keys, the backups that
+# useradd and userdel make; and what the tests bind into it.
 NOT_OURS = ("/etc/.pwd.lock", "/var/log/", "/var/lib/systemd", "/srv/kloros-", "/root/.ssh")
 
 
