@@ -15,6 +15,9 @@ DAEMONS = sorted((CHECKOUT / "kloros").rglob("*_daemon.py"))
 SERVICES = sorted(UNITS.glob("kloros-*.service"))
 ACCUMULATING = {"Environment", "ReadWritePaths", "SystemCallFilter", "After", "Wants"}
 HIGHEST_EXPOSURE = 15  # of 100, as systemd-analyze takes it; it prints 1.5
+# No daemon: root by name, one process for each request to its socket.
+HELPER = "kloros-helper@.service"
+TEMPLATES = {"kloros-consumer@.service", HELPER}
 
 needs_systemd_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
@@ -51,14 +54,14 @@ def test_each_daemon_has_a_unit_that_runs_it(daemon: Path) -> None:
     assert value_of(UNITS / unit_name(daemon), "ExecStart") == f"/opt/kloros/bin/python -m {module}"
 
 
-def test_each_unit_but_the_template_has_its_daemon() -> None:
+def test_each_unit_but_the_templates_has_its_daemon() -> None:
     daemons = {unit_name(daemon) for daemon in DAEMONS}
-    assert {unit.name for unit in SERVICES} - {"kloros-consumer@.service"} == daemons
+    assert {unit.name for unit in SERVICES} - TEMPLATES == daemons
 
 
-def test_the_target_has_one_line_for_each_daemon() -> None:
+def test_the_target_has_one_line_for_each_daemon_and_one_for_the_helpers_socket() -> None:
     wanted = [value for _section, key, value in settings(UNITS / "kloros.target") if key == "Wants"]
-    assert sorted(wanted) == sorted(unit_name(daemon) for daemon in DAEMONS)
+    assert sorted(wanted) == sorted([*(unit_name(daemon) for daemon in DAEMONS), "kloros-helper.socket"])
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=template_or_service)
@@ -72,13 +75,39 @@ def test_no_unit_repeats_what_the_shared_drop_in_says(unit: Path) -> None:
 @pytest.mark.parametrize("unit", SERVICES, ids=template_or_service)
 def test_each_unit_keeps_its_state_in_a_directory_of_its_own(unit: Path) -> None:
     stem = "consumers" if unit.name.endswith("@.service") else unit.stem.removeprefix("kloros-").replace("-", "_")
-    assert value_of(unit, "StateDirectory") == f"kloros/{stem}"
+    # What is below /var/lib/kloros belongs to the user kloros, who could put something else in its place.
+    expected = "kloros-helper" if unit.name == HELPER else f"kloros/{stem}"
+    assert value_of(unit, "StateDirectory") == expected
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=template_or_service)
 def test_no_unit_requires_the_proxy(unit: Path) -> None:
     strong = {"Requires", "Requisite", "BindsTo", "PartOf"}
     assert not [line for line in settings(unit) if line[1] in strong]
+
+
+def settings_of_the_helper() -> dict[str, str]:
+    """What holds for the helper in the end: systemd reads its drop-ins by their numbers."""
+    files = [UNITS / HELPER, SHARED, UNITS / f"{HELPER}.d/20-is-root.conf"]
+    return {key: value for file in files for _section, key, value in settings(file)}
+
+
+def test_the_helper_is_root_by_name_and_by_nothing_else() -> None:
+    holds = settings_of_the_helper()
+    assert (holds["User"], holds["CapabilityBoundingSet"], holds["AmbientCapabilities"]) == ("root", "", "")
+    assert (holds["PrivateNetwork"], holds["RestrictAddressFamilies"], holds["IPAddressAllow"]) == (
+        "yes",
+        "AF_UNIX",
+        "",
+    )
+    assert (holds["NoNewPrivileges"], holds["Environment"], holds["Restart"]) == ("yes", "", "no")
+    assert "python -I -m" in holds["ExecStart"]
+
+
+def test_only_root_and_the_group_may_reach_the_helper() -> None:
+    socket = {key: value for _section, key, value in settings(UNITS / "kloros-helper.socket")}
+    assert (socket["SocketUser"], socket["SocketGroup"], socket["SocketMode"]) == ("root", "kloros", "0660")
+    assert socket["Accept"] == "yes"
 
 
 def test_the_shared_drop_in_uses_nothing_newer_than_systemd_252() -> None:
