@@ -68,19 +68,21 @@ class HelperPolicy(Settings, frozen=True):
 def load_policy(path: Path, owner_uid: int = 0) -> HelperPolicy:
     """Read the policy. Raises ConfigError also when anyone but its owner could have written it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         found = error.strerror or str(error)
         raise ConfigError(file=path, key="(file)", found=found, expected="a file of root's") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != owner_uid or status.st_mode & 0o022:
             found = f"mode {stat.S_IMODE(status.st_mode):o} of uid {status.st_uid}"
             raise ConfigError(file=path, key="(file)", found=found, expected="a file that only root can write")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             tables = tomllib.loads(file.read().decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(file=path, key="(file)", found=str(error), expected="TOML") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(file=path, key="(file)", found=str(error), expected="TOML") from error
+    finally:
+        os.close(descriptor)
     return convert(tables, HelperPolicy, path)
 
 
