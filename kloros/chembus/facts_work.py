@@ -141,7 +141,12 @@ class DecisionFacts(Facts, kw_only=True):
 
 
 class TournamentFacts(Facts, kw_only=True):
-    """A round of candidates was played."""
+    """A tournament of candidates for a module's parameters ended.
+
+    verdict: `proposed` (better on held-out history, and staged as `artifact`), `kept` or `failed`; `detail` says why.
+    `fitness` and `incumbent_fitness` are those on held-out history, where it came to that. `p_value`: how likely
+    chance alone would have favoured the candidate as much.
+    """
 
     candidate: dict[str, Any] | str
     incumbent: dict[str, Any] | str | None = None
@@ -152,10 +157,18 @@ class TournamentFacts(Facts, kw_only=True):
     incumbent_fitness: float | None = None
     examples: Count | None = None
     sha256: str | None = None
+    tournament_id: str | None = None
+    candidate_id: str | None = None
+    rounds: Count | None = None
+    p_value: Share | None = None
+    detail: str | None = None
 
 
 class ShadowFacts(Facts, kw_only=True):
-    """A candidate ran beside the incumbent on the same input; `drift` is the share that differed."""
+    """A candidate ran beside the incumbent on the same input; `drift` is the mean share that it decided worse.
+
+    verdict: `promote`, `rolled_back`, `expired` (nothing speaks for it) or `refused` (it was not tried at all).
+    """
 
     candidate: dict[str, Any] | str
     incumbent: dict[str, Any] | str | None = None
@@ -168,6 +181,9 @@ class ShadowFacts(Facts, kw_only=True):
     runs: Count | None = None
     detail: str | None = None
     sha256: str | None = None
+    candidate_id: str | None = None
+    keys: Count | None = None
+    observed_s: Duration | None = None
 
 
 class ImprovementFacts(Facts, kw_only=True):

@@ -92,9 +92,21 @@ WORK = (
         "An action that waits for approval is approved or rejected.",
     ),
     durable(
-        "Q_TOURNAMENT_COMPLETE", facts_work.TournamentFacts, "dream", "tournament", "optimiser", "A round was played."
+        "Q_TOURNAMENT_COMPLETE",
+        facts_work.TournamentFacts,
+        "dream",
+        "tournament",
+        "shadow, optimiser",
+        "A tournament ended.",
     ),
-    durable("Q_SHADOW_VERDICT", facts_work.ShadowFacts, "dream", "shadow", "optimiser", "A candidate was judged."),
+    durable(
+        "Q_SHADOW_VERDICT",
+        facts_work.ShadowFacts,
+        "dream",
+        "shadow",
+        "tournament, optimiser",
+        "A candidate was judged.",
+    ),
     durable(
         "Q_IMPROVEMENT_ACTION",
         facts_work.ImprovementFacts,
