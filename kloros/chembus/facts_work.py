@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from kloros.chembus.facts import Count, Duration, EpochSeconds, Facts, Share
 
@@ -138,6 +138,25 @@ class DecisionFacts(Facts, kw_only=True):
     decision: Literal["approve", "reject"]
     requester: str | None = None
     reason: str | None = None
+
+
+class DecidedFacts(Facts, kw_only=True):
+    """What became of a decision: `accepted`, or why not. `request_id` is the message that it answers."""
+
+    action_id: str
+    decision: Literal["approve", "reject"]
+    accepted: bool
+    detail: str | None = None
+    requester: str | None = None
+    request_id: str | None = None
+
+
+class PruneFacts(Facts, kw_only=True):
+    """The history is to let go of its oldest until its file has so many megabytes (of 10^6 bytes)."""
+
+    keep_mb: Annotated[int, Meta(ge=1, le=2**30)]
+    requester: str | None = None
+    action_id: str | None = None
 
 
 class TournamentFacts(Facts, kw_only=True):

@@ -92,6 +92,22 @@ WORK = (
         "An action that waits for approval is approved or rejected.",
     ),
     durable(
+        "Q_ACTION_DECIDED",
+        facts_work.DecidedFacts,
+        "queue_management",
+        "action",
+        "operators (CLI), historian",
+        "What became of a decision about an action.",
+    ),
+    durable(
+        "Q_HISTORY_PRUNE",
+        facts_work.PruneFacts,
+        "observability",
+        "action, operators",
+        "historian",
+        "The history is to become smaller.",
+    ),
+    durable(
         "Q_TOURNAMENT_COMPLETE",
         facts_work.TournamentFacts,
         "dream",
