@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,11 +26,29 @@ CONSUMERS = consumers()
 EATERS = [each for each in CONSUMERS if each.consumes]
 RETRIES_S = 2.5  # longer than a consumer waits before it tries a signal again
 Table = Bench[Consumer]
+# The historian needs the bodies of messages just as they came.
+KNOWINGLY = {"chembus_historian_daemon": {"_receive"}}
 
 
 def test_all_ten_are_here() -> None:
     assert len(CONSUMERS) >= 10
     assert len({each.zooid for each in CONSUMERS}) == len({each.signal for each in CONSUMERS}) == len(CONSUMERS)
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda each: stem_of(each))
+def test_no_consumer_hides_a_private_part_of_the_base(consumer: type[Consumer], tmp_path: Path) -> None:
+    class Plain(Consumer):
+        schedule, signal, interval_s = "plain", "Q_TRIGGER_PLAIN", 1.0
+
+    with bench(Plain, tmp_path) as plain:
+        of_the_base = {*dir(Consumer), *vars(plain.daemon)}
+    assigned = {
+        node.attr
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(consumer))))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    own = {name for name in {*vars(consumer), *assigned} if name.startswith("_") and not name.startswith("__")}
+    assert (own & of_the_base) - KNOWINGLY.get(consumer.zooid, set()) == set()
 
 
 @pytest.fixture(params=CONSUMERS, ids=lambda each: stem_of(each))
