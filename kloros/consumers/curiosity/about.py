@@ -12,7 +12,7 @@ import re
 CHAIN = ("curiosity_core_consumer", "semantic_dedup_consumer", "investigation_consumer")
 _TYPE = re.compile(r"(?:^|[_.\W])(?:questions?|curiosity|investigations?|hypothes[ie]s)(?:$|[_.\W])")
 _WORD = re.compile(
-    r"\bquestions?\b|\bquestion_|\binvestigations?\b(?!-)|\bhypothes[ie]s\b|\bevidence_hash\b"
+    r"\bquestions?(?:_|\b)|\binvestigations?(?:_|\b(?!-))|\bhypothes[ie]s\b|\bevidence_hash\b"
     r"|Q_CURIOSITY_|Q_INVESTIGATION_|Q_QUESTION_",
     re.IGNORECASE,
 )

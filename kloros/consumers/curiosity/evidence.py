@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
+MAX_GIVEN = 64  # what comes after is not looked at
 MAX_ITEMS = 16
 MAX_NAME_CHARS = 64
 MAX_VALUE_CHARS = 300
@@ -20,9 +22,8 @@ _FACETS = frozenset(
 # Samples of something, and states that change by the second while the finding stays the same.
 _WAVERING = frozenset({"message", "state", "source", "kind", "priority", "error", "summary"})
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:]\d+)*(?:[eE][-+]?\d+)?")
-_MEASURE = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?\s*(?:%|[a-zA-Z]{1,4})?")
+_MEASURE = re.compile(r"[-+]?(?:\d+(?:\.\d+)?(?:[eE][-+]?\d+)?\s*(?:%|[a-zA-Z]{1,4})?|nan|inf)", re.IGNORECASE)
 _PID = re.compile(r"\[\d+\]$")
-_UNKNOWN_EXITS = frozenset({"", "unknown", "none"})
 
 
 class Split(NamedTuple):
@@ -63,18 +64,19 @@ def split(gap_type: str, gap_name: str, severity: str, given: Iterable[str], ret
     if returns > 0:
         kept["returned"] = doublings(returns)
     measures: list[str] = []
-    for item in given:
-        if len(kept) + len(measures) >= MAX_ITEMS:
-            break
+    bare: set[str] = set()
+    for item in islice(given, MAX_GIVEN):
         name, is_pair, value = item.partition("=")
         name, value = clipped(name, MAX_NAME_CHARS), clipped(value)
-        if not is_pair:
-            measures.append(name)
-        elif name in _WAVERING or (name not in _FACETS and _MEASURE.fullmatch(value)):
+        if is_pair and (name in _WAVERING or (name not in _FACETS and _MEASURE.fullmatch(value))):
             measures.append(f"{name}={value}")
-        elif name not in kept:
+        elif name in kept or len(kept) + len(bare) >= MAX_ITEMS:
+            continue
+        elif is_pair:
             kept[name] = value if name in _FACETS else _NUMBER.sub("<n>", value)
-    return Split(sorted(f"{name}={value}" for name, value in kept.items()), measures)
+        else:
+            bare.add(_NUMBER.sub("<n>", clipped(item)))
+    return Split(sorted([*(f"{name}={value}" for name, value in kept.items()), *bare]), measures[:MAX_ITEMS])
 
 
 def doublings(count: int) -> str:
