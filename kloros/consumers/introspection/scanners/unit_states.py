@@ -73,6 +73,13 @@ def judge_flapping(unit: UnitFacts, restarts_in_window: int, window_s: float) ->
     return Verdict("flapping", Severity.MEDIUM, summary, evidence)
 
 
+def judge_held_up(unit: str, needs: str) -> Verdict:
+    """A unit that is down because another failed."""
+    summary = f"{unit} is down: {needs}, which it requires, failed"
+    evidence: Evidence = {"unit": unit, "problem": "held_up", "state": "inactive/dead", "needs": needs}
+    return Verdict("held_up", Severity.HIGH, summary, evidence)
+
+
 def explain(unit: UnitFacts) -> str:
     """Why it ended, in systemd's own words: `exit-code, status 203/EXEC`."""
     if not unit.main_code or unit.result not in ("exit-code", "signal", "core-dump", "watchdog", "oom-kill"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import DecodeError, Meta
 
 from kloros.consumers.introspection.findings import DEFAULT_CLEAR_AFTER_S, Symptom
 from kloros.consumers.introspection.scanners.base import Now
+from kloros.consumers.introspection.scanners.held_up import HeldUp
 from kloros.consumers.introspection.scanners.thresholds import Positive, ScannerSettings
 from kloros.consumers.introspection.scanners.unit_states import (
     RestartHistory,
@@ -52,11 +54,19 @@ class UnitsScanner:
         self.timeout_s = settings.timeout_s
         self._settings = settings
         self._bus = bus or SystemdBus()
+        self._held_up = HeldUp(self._bus)
         self._details: dict[str, tuple[float, UnitFacts]] = {}
         self._histories: dict[str, RestartHistory] = {}
         self._ended_well: dict[str, bool] = {}
         self._to_sweep: list[UnitRow] = []
         self._watched: list[UnitRow] = []
+
+    def keepsake(self) -> str:
+        return self._held_up.keepsake()
+
+    def recall(self, keepsake: str) -> None:
+        with suppress(DecodeError):
+            self._held_up.recall(keepsake)
 
     def scan(self, now: Now) -> list[Symptom]:
         unwell = [row for row in self._bus.units(_UNWELL_STATES, []) if row.name not in self._settings.ignore]
@@ -69,6 +79,8 @@ class UnitsScanner:
                 symptoms += self._in_between(row, now)
                 if row.kind == "service":
                     restarting.append(row)
+        held_up = [(name, verdict) for name, verdict in self._held_up.look() if name not in self._settings.ignore]
+        symptoms += [self._symptom(name, verdict) for name, verdict in held_up]
         return symptoms + self._sweep(restarting, failed, now)
 
     def _failed(self, row: UnitRow, now: Now) -> Symptom:
@@ -78,6 +90,7 @@ class UnitsScanner:
         if known is None and len(self._details) >= _MAX_DETAILED:
             return self._symptom(row.name, judge_failed(UnitFacts(row.name, row.active, row.sub)))
         facts = self._facts(row, now)
+        self._held_up.note(row)
         self._details[row.name] = (now.monotonic_s, facts)
         return self._symptom(row.name, judge_failed(facts))
 
