@@ -6,11 +6,12 @@ import contextlib
 import json
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.systemd.machine import Machine, wait_for
+from tests.systemd.machine import CHECKOUT, Machine, wait_for
 
 PROXY = "kloros-chem-proxy.service"
 SCHEDULER = "kloros-scheduler.service"
@@ -35,7 +36,7 @@ ENTRY = """
 [entries.{name}]
 interval_s = {interval_s}
 signal = "{signal}"
-ecosystem = "{name}"
+ecosystem = "{ecosystem}"
 adaptive = false
 """
 
@@ -77,9 +78,14 @@ class Suite:
 
     def schedule(self, **intervals_s: float) -> None:
         """Write a schedule of these entries only; the names are those of the shipped schedule or a user's own."""
-        signals = {"introspection_scan": "Q_TRIGGER_INTROSPECTION"}
+        shipped = tomllib.loads((CHECKOUT / "config/scheduler_config.toml").read_text())["entries"]
         text = "".join(
-            ENTRY.format(name=name, interval_s=interval_s, signal=signals.get(name, f"Q_TRIGGER_{name.upper()}"))
+            ENTRY.format(
+                name=name,
+                interval_s=interval_s,
+                signal=shipped.get(name, {}).get("signal", f"Q_TRIGGER_{name.upper()}"),
+                ecosystem=shipped.get(name, {}).get("ecosystem", name),
+            )
             for name, interval_s in intervals_s.items()
         )
         self.machine.write_file(SCHEDULE_FILE, text)

@@ -1,0 +1,94 @@
+"""What a machine has only so much of: room, inodes, CPU, memory, a reader's patience. And the suite itself, attacked."""
+
+from __future__ import annotations
+
+from tests.systemd.breakages.base import Breakage, service, unit_file
+
+SMALL_DISK = "/srv/try-small-disk"
+FEW_INODES = "/srv/try-few-inodes"
+HOG_CPU, HOG_MEMORY, FLOOD, KILLER = (f"try-{name}.service" for name in ("hog-cpu", "hog-memory", "flood", "killer"))
+# Of all memory; the settings of the test call so much more than there was before trouble.
+HOG_SHARE = 0.15
+HOGS = (
+    "/usr/bin/python3 -c \"import os, time; pages = os.sysconf('SC_PHYS_PAGES');"
+    f" hoard = b'x' * int({HOG_SHARE} * pages * os.sysconf('SC_PAGE_SIZE')); time.sleep(1e6)\""
+)
+VICTIM = "kloros-shadow.service"
+
+
+def _while_it_runs(
+    unit: str, text: str, *, kind: str, broken: str, gap: tuple[str, str], concluded: str, evidence: tuple[str, ...]
+) -> Breakage:
+    """A trouble that lasts for as long as a unit runs."""
+    return Breakage(
+        kind=kind,
+        broken=broken,
+        gap_type=gap[0],
+        gap_name=gap[1],
+        files={unit_file(unit): service(text)},
+        commands=f"systemctl start {unit}",
+        mending=f"systemctl stop {unit}",
+        concluded=concluded,
+        evidence=evidence,
+    )
+
+
+RESOURCES = (
+    Breakage(
+        kind="full disk",
+        broken="a program's log fills a file system of 16 MiB",
+        gap_type="disk_full",
+        gap_name=SMALL_DISK,
+        commands=f"dd if=/dev/zero of={SMALL_DISK}/app.log bs=64K status=none || true",
+        mending=f"rm {SMALL_DISK}/app.log",
+        concluded=SMALL_DISK,
+        evidence=(r"app\.log",),
+    ),
+    Breakage(
+        kind="inodes gone",
+        broken="as many empty files as a file system can hold",
+        gap_type="inodes_exhausted",
+        gap_name=FEW_INODES,
+        commands=f"mkdir {FEW_INODES}/sessions; cd {FEW_INODES}/sessions; seq 500 | xargs touch 2>/dev/null || true",
+        mending=f"rm -r {FEW_INODES}/sessions",
+        concluded=FEW_INODES,
+        evidence=(r"sessions",),
+    ),
+    _while_it_runs(
+        HOG_CPU,
+        "Nice=19\nExecStart=/bin/sh -c 'for each in $(seq $(($(nproc) + 2))); do while :; do :; done & done; wait'",
+        kind="CPU hog",
+        broken="two more busy loops than there are processors",
+        gap=("pressure_cpu", "cpu"),
+        concluded=HOG_CPU,
+        evidence=(HOG_CPU,),
+    ),
+    _while_it_runs(
+        HOG_MEMORY,
+        f"ExecStart={HOGS}",
+        kind="memory hog",
+        broken=f"a program that takes {HOG_SHARE:.0%} of the machine's memory (the test's settings call that low)",
+        gap=("memory_low", "memory"),
+        concluded=HOG_MEMORY,
+        evidence=(HOG_MEMORY,),
+    ),
+    _while_it_runs(
+        FLOOD,
+        "ExecStart=/bin/sh -c 'while :; do for each in $(seq 100);"
+        ' do echo "<3>connection $each from 10.0.0.$each refused by the upstream"; done; sleep 0.5; done\'',
+        kind="error flood",
+        broken="a program that logs 200 errors a second",
+        gap=("journal_errors", f"{FLOOD}: connection"),
+        concluded=FLOOD,
+        evidence=(r"refused by the upstream", r"\d{2,}"),
+    ),
+    _while_it_runs(
+        KILLER,
+        f"ExecStart=/bin/sh -c 'while :; do systemctl kill --signal=KILL {VICTIM}; sleep 2.5; done'",
+        kind="KLoROS daemon killed",
+        broken="SIGKILL for a daemon of the suite, again and again",
+        gap=("unit_unhealthy", VICTIM),
+        concluded=r"KILL",
+        evidence=(r"KILL",),
+    ),
+)
