@@ -1,0 +1,1 @@
+"""The modules of the suite whose parameters can be improved."""
