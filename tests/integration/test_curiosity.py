@@ -291,6 +291,23 @@ def test_an_answer_closes_the_question_and_what_was_folded_into_it(table: Table)
     answer(table, third, "failed", 1_000.0)
     assert [question.reason for question in questions(table, Status.ARCHIVED)] == ["failed"]
     answer(table, third, "failed", 1_000.0)
+    assert tally(table).closed == {"concluded": 2, "failed": 1}, "told twice, it is closed once"
+
+
+def test_what_was_folded_into_a_question_whose_finding_ended_is_open_again(table: Table) -> None:
+    for name in ("a", "b", "c"):
+        open_(table, "unit_unhealthy", f"{name}.service")
+    beat(table)
+    ids = {message.facts.gap_name[0]: message.facts.question_id for message in asked(table)}
+    for other in "bc":
+        told = {"question_id": ids[other], "folded_into": ids["a"], "similarity": 0.9}
+        table.say("Q_QUESTION_FOLDED", told)
+    close(table, "unit_unhealthy", "a.service")
+    assert {question.gap_name for question in questions(table, Status.OPEN)} == {"b.service", "c.service"}
+    table.say("Q_QUESTION_FOLDED", {"question_id": ids["c"], "folded_into": ids["b"], "similarity": 0.9})
+    table.say("Q_INVESTIGATION_COMPLETE", {"question_id": ids["b"], "status": "withdrawn"})
+    assert {question.gap_name for question in questions(table, Status.OPEN)} == {"c.service"}
+    table.say("Q_INVESTIGATION_COMPLETE", {"question_id": "q-of-others", "status": "concluded"})
     assert table.daemon.counters["answered_unknown"] == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -36,6 +36,7 @@ from kloros.consumers.curiosity.worth import (
 
 MAX_ID_CHARS = 128
 _ANSWERS = ("concluded", "inconclusive")
+_WITHDRAWN = "withdrawn"
 _TOOK_TIME = (*_ANSWERS, "failed", "timed_out")
 _UNENDED = (Status.OPEN, Status.FOLDED)
 
@@ -113,11 +114,19 @@ class Desk:
             self._archive(candidate, Reason.RESTORED, nth=topic.asks + 1 if topic else 1)
         for question in self._store.questions_of(facts.gap_id, *_UNENDED):
             self._close(question, Status.ARCHIVED, Reason.RESTORED)
+            self._stand_alone(self._store.folded_into(question.question_id), facts.gap_id)
+
+    def _stand_alone(self, folded: Iterable[Question], gap_id: str) -> None:
+        """What stood for these ended because its own finding, `gap_id`, did: those about others are open again."""
+        for question in folded:
+            if question.gap_id != gap_id:
+                question.status, question.folded_into, question.changed_us = Status.OPEN, None, self._now_us
+                self._store.put_question(question)
 
     def fold(self, facts: FoldedFacts) -> bool:
         """Another question stands for this one from now on; False when it is none of ours."""
         question = self._store.question(facts.question_id)
-        if question is None or question.status is not Status.OPEN:
+        if question is None or question.status not in _UNENDED:
             return False
         question.status, question.folded_into, question.changed_us = Status.FOLDED, facts.folded_into, self._now_us
         self._store.put_question(question)
@@ -127,9 +136,16 @@ class Desk:
         """An investigation ended, for its question and all that were folded into it; False when it is none of ours."""
         self._learn(facts)
         question = self._store.question(facts.question_id)
-        if question is None or question.status not in _UNENDED:
+        if question is None:
             return False
-        for each in (question, *self._store.folded_into(facts.question_id)):
+        ended, folded = [question], self._store.folded_into(facts.question_id)
+        if facts.status == _WITHDRAWN:
+            self._stand_alone(folded, question.gap_id)
+        else:
+            ended += folded
+        for each in ended:
+            if each.status not in _UNENDED:
+                continue  # it is told twice: by who answers, and by who folds
             each.outcome, each.confidence = facts.status[: evidence.MAX_NAME_CHARS], facts.confidence
             each.conclusion = evidence.clipped(facts.conclusion or "") or None
             if facts.status in _ANSWERS:
