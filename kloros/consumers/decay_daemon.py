@@ -27,6 +27,8 @@ from kloros.errors import StoreUnusable
 MOST_FELT = 1_000
 # Between two pages of a beat everybody else who wants the database gets it.
 LET_OTHERS_IN_S = 0.001
+# Between two turns of a beat what waits in the journal is fetched and worked off, whoever else asks for the next turn.
+TURNS_APART_S = 0.25
 
 
 class DecayDaemon(Consumer):
@@ -68,6 +70,8 @@ class DecayDaemon(Consumer):
         self._fading = self._make_fading()
         self._felt: deque[Message] = deque(maxlen=MOST_FELT)
         self._is_unfinished = False
+        self._rests_until_s = 0.0
+        self._backlog = 0
         self._kept = 0
         self._events = self.metrics.counter("kloros_memory_events_total", "Signals by what they did.", ("what",))
         self._faded = self.metrics.counter("kloros_memories_faded_total", "Memories that faded away.", ("sector",))
@@ -117,6 +121,12 @@ class DecayDaemon(Consumer):
     def cycle(self, cycle: Cycle) -> None:
         if self._own.take():
             self._fading = self._make_fading()
+        if self.clock.monotonic_s() >= self._rests_until_s:
+            self._take_turn(cycle)
+        else:  # asked for between two turns: the beat goes on anyway
+            cycle.backlog, self._is_unfinished = self._backlog, True
+
+    def _take_turn(self, cycle: Cycle) -> None:
         started_s = self.clock.monotonic_s()
         store, settings = MemoryStore(self.store.database), self._own.current
         beat = Beat(store, settings, self._fading, self.clock.wall_us())
@@ -128,11 +138,13 @@ class DecayDaemon(Consumer):
 
         is_over = beat.go_on(may_go_on)
         cycle.processed = beat.tally.forgotten - before
+        busy_s = self.clock.monotonic_s() - started_s
         if is_over:
-            self._tell_what_faded(cycle, beat.tally, store.count(), self.clock.monotonic_s() - started_s)
+            self._tell_what_faded(cycle, beat.tally, store.count(), busy_s)
         else:
-            beat.note(self.clock.monotonic_s() - started_s)
-            cycle.backlog = beat.left()
+            beat.note(busy_s)
+            cycle.backlog = self._backlog = beat.left()
+            self._rests_until_s = self.clock.monotonic_s() + TURNS_APART_S
             self._is_unfinished = True
 
     def _tell_what_faded(self, cycle: Cycle, tally: Tally, kept: int, last_turn_s: float) -> None:
@@ -187,6 +199,7 @@ class OneBeat(DecayDaemon):
     def _run_turns(self) -> None:
         is_over = False
         while not is_over and not self._asked_to_stop.is_set():
+            self._rests_until_s = 0.0
             cycle = Cycle(Run(Source.INJECTED), self.budget_s, self.log, self.clock, self.store)
             cycle.cancelled = self._asked_to_stop
             self.cycle(cycle)

@@ -208,7 +208,7 @@ def test_looking_at_a_memory_keeps_it_alive_and_looking_for_none_does_nothing(bo
         assert book.recorder.remember(looks, NOW_US * 2) == {"accessed": 1, "passed": 1}
     seen = book.of(first.key)
     assert book.score(seen, 1000 * HOUR_S) > 0.5 > book.score(first, 1000 * HOUR_S)
-    assert seen.fades_us > first.fades_us
+    assert seen.born_us > first.born_us
     assert (seen.text, seen.times) == (first.text, first.times)
 
 
@@ -234,7 +234,7 @@ def test_memories_are_found_by_what_is_in_them(book: Book) -> None:
     book.remember("Q_INVESTIGATION_COMPLETE", 9, **CONCLUDED)
     latest = book.store.latest
     assert [memory.id for memory in latest(3)] == [f"{GAP}/exec_missing", "g4", "g3"]
-    assert [memory.kind for memory in latest(9, [Sector.SEMANTIC])] == ["conclusion"]
+    assert [memory.kind for memory in latest(9, Sector.SEMANTIC)] == ["conclusion"]
     assert [memory.id for memory in latest(9, about="DISK2")] == ["g2"]
     assert len(latest(9, about="100% full_")) == 5
     assert latest(9, about="100_ full%") == []

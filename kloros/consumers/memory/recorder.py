@@ -40,7 +40,7 @@ class Recorder:
                 counts["passed"] += 1
             elif (memory := self._store.by_key(event.key)) is None:
                 counts["new"] += 1
-                self._store.add(self._new(event, moment_us))
+                self._store.add([self._new(event, moment_us)])
             else:
                 counts["accessed"] += 1
                 self._store.change(self._again(memory, event, moment_us))
@@ -52,7 +52,6 @@ class Recorder:
             sector=event.sector,
             importance=event.importance,
             born_us=moment_us,
-            fades_us=self._fading.fades_us(event.sector, event.importance, moment_us),
             created_us=moment_us,
             accessed_us=moment_us,
             gap_id=event.gap_id,
@@ -67,7 +66,6 @@ class Recorder:
         return msgspec.structs.replace(
             memory,
             born_us=born_us,
-            fades_us=self._fading.fades_us(memory.sector, memory.importance, born_us),
             accessed_us=max(memory.accessed_us, moment_us),
         )
 
@@ -87,7 +85,6 @@ class Recorder:
             sector=sector,
             importance=importance,
             born_us=born_us,
-            fades_us=self._fading.fades_us(sector, importance, born_us),
             accessed_us=max(memory.accessed_us, moment_us),
             times=memory.times + event.is_new,
             gap_id=event.gap_id or memory.gap_id,

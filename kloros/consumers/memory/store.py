@@ -1,8 +1,13 @@
-"""The memory's tables, and every statement on them."""
+"""The memory's tables, and every statement on them.
+
+What a beat looks at (figures) and what people read (words) are two tables: a beat reads every figure, so they are small
+and lie in the order of their numbers, and so does what it deletes. There is one index, to find what is known already.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -13,34 +18,38 @@ from kloros.storage.database import Database, Tables
 MEMORY_TABLES: Tables = {
     "memory": (
         """
-        CREATE TABLE memories (
-            number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, sector TEXT NOT NULL,
-            importance REAL NOT NULL, born_us INTEGER NOT NULL, fades_us INTEGER NOT NULL,
-            created_us INTEGER NOT NULL, accessed_us INTEGER NOT NULL, times INTEGER NOT NULL,
-            gap_id TEXT, severity TEXT, text TEXT NOT NULL, note TEXT NOT NULL, related TEXT NOT NULL
+        CREATE TABLE memory_figures (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, key_hash INTEGER NOT NULL, sector TEXT NOT NULL,
+            importance REAL NOT NULL, born_us INTEGER NOT NULL, created_us INTEGER NOT NULL,
+            accessed_us INTEGER NOT NULL, times INTEGER NOT NULL
         );
-        CREATE INDEX memories_by_fading ON memories (fades_us);
-        CREATE INDEX memories_by_access ON memories (sector, accessed_us);
-        CREATE INDEX memories_by_gap ON memories (gap_id) WHERE gap_id IS NOT NULL;
+        CREATE INDEX memory_figures_by_key ON memory_figures (key_hash);
+        CREATE TABLE memory_words (
+            number INTEGER PRIMARY KEY, key TEXT NOT NULL, gap_id TEXT, severity TEXT, text TEXT NOT NULL,
+            note TEXT NOT NULL, related TEXT NOT NULL
+        );
         CREATE TABLE memory_progress (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID
         """,
     )
 }
 
-_COLUMNS = (
-    "number, key, sector, importance, born_us, fades_us, created_us, accessed_us, times, gap_id, severity, "
-    "text, note, related"
-)
-_INSERT = (
-    "INSERT INTO memories (key, sector, importance, born_us, fades_us, created_us, accessed_us, times, gap_id, "
-    "severity, text, note, related) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_UPDATE = (
-    "UPDATE memories SET sector = ?, importance = ?, born_us = ?, fades_us = ?, accessed_us = ?, times = ?, "
-    "gap_id = ?, severity = ?, text = ?, note = ?, related = ? WHERE number = ?"
-)
 FORGET_PROGRESS = "DELETE FROM memory_progress WHERE name = ?"
-_AFTER_ALL = "\U0010ffff"
+_NOTE_PROGRESS = "INSERT OR REPLACE INTO memory_progress VALUES (?, ?)"
+_ADD_FIGURES = "INSERT INTO memory_figures VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_WORDS = "INSERT INTO memory_words VALUES (?, ?, ?, ?, ?, ?, ?)"
+_CHANGE_FIGURES = (
+    "UPDATE memory_figures SET sector = ?, importance = ?, born_us = ?, accessed_us = ?, times = ? WHERE number = ?"
+)
+_CHANGE_WORDS = "UPDATE memory_words SET gap_id = ?, severity = ?, text = ?, note = ?, related = ? WHERE number = ?"
+_SELECT = (
+    "SELECT number, key, sector, importance, born_us, created_us, accessed_us, times, gap_id, severity, text, note, "
+    "related FROM memory_figures JOIN memory_words USING (number)"
+)
+_LAST_NUMBER = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_figures'), 0)"
+_PAGE = "SELECT number, sector, importance, born_us FROM memory_figures WHERE number > ? ORDER BY number LIMIT ?"
+
+Figures = tuple[int, str, float, int]
+"""number, sector, importance, born_us"""
 
 
 class Memory(msgspec.Struct, kw_only=True):
@@ -50,7 +59,6 @@ class Memory(msgspec.Struct, kw_only=True):
     sector: Sector
     importance: float
     born_us: int
-    fades_us: int
     created_us: int
     accessed_us: int
     text: str
@@ -85,47 +93,42 @@ class MemoryReader:
     def __init__(self, source: Reads) -> None:
         self._source = source
 
-    def count(self) -> int:
-        """How many there are."""
-        return int(self._source.query("SELECT count(*) FROM memories")[0][0])
-
-    def count_due(self, now_us: int) -> int:
-        """How many are below the threshold by now."""
-        return int(self._source.query("SELECT count(*) FROM memories WHERE fades_us < ?", (now_us,))[0][0])
+    def count(self, after: int = 0) -> int:
+        """How many there are, beyond that number."""
+        where = "WHERE number > ?" if after else ""
+        return int(self._source.query(f"SELECT count(*) FROM memory_figures {where}", (after,) if after else ())[0][0])
 
     def by_number(self, number: int) -> Memory | None:
         """That one."""
-        return self._one("number = ?", number)
+        return next(iter(self._some("WHERE number = ?", number)), None)
 
     def by_key(self, key: str) -> Memory | None:
         """That one."""
-        return self._one("key = ?", key)
+        return next(iter(self._some("WHERE key_hash = ? AND key = ?", _hashed(key), key)), None)
 
     def by_key_beginning(self, beginning: str, limit: int) -> list[Memory]:
         """Those whose key begins so, in the order of their keys."""
-        return self._some("key >= ? AND key < ? ORDER BY key LIMIT ?", beginning, beginning + _AFTER_ALL, limit)
+        return self._some("WHERE substr(key, 1, ?) = ? ORDER BY key LIMIT ?", len(beginning), beginning, limit)
 
     def about_gap(self, gap_id: str) -> list[Memory]:
         """All that belong to one finding, as they came to be."""
-        return self._some("gap_id = ? ORDER BY created_us, number", gap_id)
+        return self._some("WHERE gap_id = ? ORDER BY created_us, number", gap_id)
 
-    def latest(self, limit: int, sectors: Sequence[Sector] = tuple(Sector), about: str | None = None) -> list[Memory]:
-        """The last so many that happened or were accessed, the latest first; of these sectors, with this in them."""
-        where = "" if about is None else "AND (text || ' ' || note || ' ' || key) LIKE ? ESCAPE '!'"
-        pattern = () if about is None else (f"%{_escaped(about)}%",)
-        found: list[Memory] = []
-        for sector in sectors:  # each is in its order in the index
-            clause = f"sector = ? {where} ORDER BY accessed_us DESC, number DESC LIMIT ?"
-            found += self._some(clause, sector, *pattern, limit)
-        found.sort(key=lambda memory: (-memory.accessed_us, -memory.number))
-        return found[:limit]
+    def latest(self, limit: int, sector: Sector | None = None, about: str | None = None) -> list[Memory]:
+        """The last so many that happened or were accessed, the latest first; of this sector, with this in them."""
+        conditions = ["1"]
+        values: list[object] = []
+        if sector is not None:
+            conditions.append("sector = ?")
+            values.append(sector)
+        if about is not None:
+            conditions.append("(text || ' ' || note || ' ' || key) LIKE ? ESCAPE '!'")
+            values.append(f"%{_escaped(about)}%")
+        where = " AND ".join(conditions)
+        return self._some(f"WHERE {where} ORDER BY accessed_us DESC, number DESC LIMIT ?", *values, limit)
 
-    def _one(self, where: str, value: object) -> Memory | None:
-        return next(iter(self._some(where, value)), None)
-
-    def _some(self, where: str, *values: object) -> list[Memory]:
-        rows = self._source.query(f"SELECT {_COLUMNS} FROM memories WHERE {where}", values)
-        return [_memory(row) for row in rows]
+    def _some(self, clause: str, *values: object) -> list[Memory]:
+        return [_memory(row) for row in self._source.query(f"{_SELECT} {clause}", values)]
 
 
 class MemoryStore(MemoryReader):
@@ -135,74 +138,69 @@ class MemoryStore(MemoryReader):
         super().__init__(database)
         self.database = database
 
-    def add(self, memory: Memory) -> None:
-        """Keep a new one."""
-        self.database.execute(_INSERT, _values(memory))
-
-    def add_many(self, memories: Sequence[Memory]) -> None:
-        """Keep new ones."""
-        self.database.execute_many(_INSERT, map(_values, memories))
+    def add(self, memories: Sequence[Memory]) -> None:
+        """Keep new ones. No number is ever given again."""
+        first = int(self.database.query(_LAST_NUMBER)[0][0]) + 1
+        self.database.execute_many(_ADD_FIGURES, (_figures(n, each) for n, each in enumerate(memories, first)))
+        self.database.execute_many(_ADD_WORDS, (_words(n, each) for n, each in enumerate(memories, first)))
 
     def change(self, memory: Memory) -> None:
         """Keep one as it is now."""
         each = memory
-        values = (
-            each.sector, each.importance, each.born_us, each.fades_us, each.accessed_us, each.times, each.gap_id,
-            each.severity, each.text, each.note, each.related, each.number,
-        )  # fmt: skip
-        self.database.execute(_UPDATE, values)
+        figures = (each.sector, each.importance, each.born_us, each.accessed_us, each.times, each.number)
+        words = (each.gap_id, each.severity, each.text, each.note, each.related, each.number)
+        self.database.execute(_CHANGE_FIGURES, figures)
+        self.database.execute(_CHANGE_WORDS, words)
 
-    def refit(self, fades: Sequence[tuple[int, int]]) -> None:
-        """New (fades_us, number)."""
-        self.database.execute_many("UPDATE memories SET fades_us = ? WHERE number = ?", fades)
+    def page(self, after: int, limit: int) -> list[Figures]:
+        """The next ones by number."""
+        return self.database.query(_PAGE, (after, limit))
 
-    def page_after(self, number: int, limit: int) -> list[tuple[int, str, float, int]]:
-        """(number, sector, importance, born_us) of the next ones by number."""
-        sql = "SELECT number, sector, importance, born_us FROM memories WHERE number > ? ORDER BY number LIMIT ?"
-        return self.database.query(sql, (number, limit))
+    def text_of(self, number: int) -> str:
+        """What one of them says."""
+        rows = self.database.query("SELECT text FROM memory_words WHERE number = ?", (number,))
+        return str(rows[0][0]) if rows else ""
 
-    def page_due(self, before_us: int | None, limit: int) -> list[tuple[int, str, float, str]]:
-        """(number, sector, importance, text) of those that fade first; only those due before a moment."""
-        where = "" if before_us is None else "WHERE fades_us < ?"
-        sql = (
-            f"SELECT number, sector, importance, text FROM memories INDEXED BY memories_by_fading {where} "
-            "ORDER BY fades_us, number LIMIT ?"
-        )
-        return self.database.query(sql, (limit,) if before_us is None else (before_us, limit))
-
-    def forget(self, numbers: Sequence[int]) -> None:
+    def forget(self, numbers: Iterable[int]) -> None:
         """Delete them."""
-        self.database.execute_many("DELETE FROM memories WHERE number = ?", ((number,) for number in numbers))
+        doomed = [(number,) for number in numbers]
+        self.database.execute_many("DELETE FROM memory_figures WHERE number = ?", doomed)
+        self.database.execute_many("DELETE FROM memory_words WHERE number = ?", doomed)
 
     def progress(self, name: str) -> bytes | None:
         """What a beat has noted."""
         rows = self.database.query("SELECT body FROM memory_progress WHERE name = ?", (name,))
         return rows[0][0] if rows else None
 
-    def note_progress(self, name: str, body: bytes | None) -> None:
-        """Note it; None: it is done."""
-        if body is None:
-            self.database.execute(FORGET_PROGRESS, (name,))
-        else:
-            self.database.execute("INSERT OR REPLACE INTO memory_progress VALUES (?, ?)", (name, body))
+    def note_progress(self, name: str, body: bytes) -> None:
+        """Note it."""
+        self.database.execute(_NOTE_PROGRESS, (name, body))
+
+
+def _hashed(key: str) -> int:
+    """Eight bytes of a hash, as SQLite holds them best."""
+    return int.from_bytes(hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:8], "big", signed=True)
 
 
 def _escaped(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def _values(each: Memory) -> tuple[object, ...]:
+def _figures(number: int, each: Memory) -> tuple[object, ...]:
     return (
-        each.key, each.sector, each.importance, each.born_us, each.fades_us, each.created_us, each.accessed_us,
-        each.times, each.gap_id, each.severity, each.text, each.note, each.related,
+        number, _hashed(each.key), each.sector, each.importance, each.born_us, each.created_us, each.accessed_us,
+        each.times,
     )  # fmt: skip
 
 
+def _words(number: int, each: Memory) -> tuple[object, ...]:
+    return number, each.key, each.gap_id, each.severity, each.text, each.note, each.related
+
+
 def _memory(row: tuple[Any, ...]) -> Memory:
-    number, key, sector, importance, born_us, fades_us, created_us, accessed_us, times, *words = row
+    number, key, sector, importance, born_us, created_us, accessed_us, times, *words = row
     gap_id, severity, text, note, related = words
     return Memory(
-        number=number, key=key, sector=Sector(sector), importance=importance, born_us=born_us, fades_us=fades_us,
-        created_us=created_us, accessed_us=accessed_us, times=times, gap_id=gap_id, severity=severity, text=text,
-        note=note, related=related,
+        number=number, key=key, sector=Sector(sector), importance=importance, born_us=born_us, created_us=created_us,
+        accessed_us=accessed_us, times=times, gap_id=gap_id, severity=severity, text=text, note=note, related=related,
     )  # fmt: skip
