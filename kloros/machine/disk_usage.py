@@ -22,9 +22,9 @@ _LOOK_EVERY = 512
 class Usage(NamedTuple):
     """What was found below `root`.
 
-    directories: bytes by directory, each with all that is below it, largest first. files: the largest. crowded: the
-    directories with the most entries of their own. unseen: directories that may not be looked into. is_whole: whether
-    the walk came to its end.
+    directories: bytes by directory, each with all that is below it, largest first. files: the largest. fresh: the
+    largest of those that were changed lately. crowded: the directories with the most entries of their own. unseen:
+    directories that may not be looked into. is_whole: whether the walk came to its end.
     """
 
     root: str
@@ -32,16 +32,18 @@ class Usage(NamedTuple):
     entries: int
     directories: list[tuple[str, int]]
     files: list[tuple[str, int]]
+    fresh: list[tuple[str, int]]
     crowded: list[tuple[str, int]]
     unseen: int
     is_whole: bool
 
 
 class _Walk:
-    def __init__(self, root: str, device: int, deadline: Deadline, max_entries: int) -> None:
-        self.root, self.device, self.deadline, self.max_entries = root, device, deadline, max_entries
+    def __init__(self, root: str, device: int, deadline: Deadline, max_entries: int, fresh_s: float) -> None:
+        self.device, self.deadline, self.max_entries, self.fresh_s = device, deadline, max_entries, fresh_s
         self.bytes: dict[str, int] = {root: 0}
         self.files: list[tuple[int, str]] = []
+        self.fresh: list[tuple[int, str]] = []
         self.crowded: list[tuple[int, str]] = []
         self.linked: set[int] = set()
         self.entries = self.unseen = 0
@@ -92,17 +94,22 @@ class _Walk:
             self.bytes[directory] += size
         if stat.S_ISREG(state.st_mode):
             _keep_top(self.files, size, entry.path)
+            if state.st_mtime >= self.fresh_s:
+                _keep_top(self.fresh, size, entry.path)
 
 
-def walk(root: Path, deadline: Deadline, max_entries: int) -> Usage:
-    """Look at everything below `root` on its own file system. Raises OSError when `root` may not be looked at."""
+def walk(root: Path, deadline: Deadline, max_entries: int, fresh_s: float) -> Usage:
+    """Look at everything below `root` on its own file system. Raises OSError when `root` may not be looked at.
+
+    fresh_s: files changed at that moment (epoch seconds) or later were changed lately.
+    """
     start = str(root)
-    found = _Walk(start, root.stat().st_dev, deadline, max_entries)
+    found = _Walk(start, root.stat().st_dev, deadline, max_entries, fresh_s)
     is_whole = found.run()
     largest = heapq.nlargest(200, found.bytes.items(), key=lambda item: item[1])
     return Usage(
-        start, found.bytes[start], found.entries, largest, _sorted(found.files), _sorted(found.crowded), found.unseen,
-        is_whole,
+        start, found.bytes[start], found.entries, largest, _sorted(found.files), _sorted(found.fresh),
+        _sorted(found.crowded), found.unseen, is_whole,
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def _parsed(line: bytes) -> JournalLine | None:
         priority=_number(told.get("PRIORITY"), 6),
         identifier=identifier,
         pid=_number(told.get("_PID"), 0),
-        unit=told.get("UNIT") if from_manager else told.get("_SYSTEMD_UNIT", ""),
+        unit=told.get("UNIT" if from_manager else "_SYSTEMD_UNIT", ""),
         by_manager=from_manager,
         from_kernel=told.get("_TRANSPORT") == "kernel",
         event=told.get("KLOROS_EVENT", ""),
