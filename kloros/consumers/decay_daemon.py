@@ -25,8 +25,6 @@ from kloros.errors import StoreUnusable
 
 # Turns of the mood that wait to be written; they are news, not work, and the oldest go.
 MOST_FELT = 1_000
-# Between two pages of a beat everybody else who wants the database gets it.
-LET_OTHERS_IN_S = 0.001
 # Between two turns of a beat what waits in the journal is fetched and worked off, whoever else asks for the next turn.
 TURNS_APART_S = 0.25
 
@@ -134,7 +132,7 @@ class DecayDaemon(Consumer):
         end_s = started_s + settings.pace.turn_s
 
         def may_go_on() -> bool:
-            return not cycle.cancelled.wait(LET_OTHERS_IN_S) and self.clock.monotonic_s() < end_s
+            return not cycle.cancelled.is_set() and self.clock.monotonic_s() < end_s
 
         is_over = beat.go_on(may_go_on)
         cycle.processed = beat.tally.forgotten - before

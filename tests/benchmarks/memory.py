@@ -1,4 +1,4 @@
-"""How long a beat over a million memories takes, and how long others wait. By hand: `python tests/benchmarks/memory.py`."""
+"""How long a beat over a million memories takes, and how long others wait. By hand: `tests/benchmarks/memory.py`."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def _shadow(_message: Message, facts: ShadowFacts) -> Event:
 
 def _tournament(_message: Message, facts: TournamentFacts) -> Event:
     fitness = "" if facts.fitness is None else f", fitness {facts.fitness:.4g}"
-    return _verdict("tournament", facts.module_name, facts.candidate, facts.verdict, fitness, None)
+    return _verdict("tournament", facts.module_name, facts.candidate, facts.verdict, fitness, facts.detail)
 
 
 def _verdict(
