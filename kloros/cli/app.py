@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 import kloros
-from kloros.cli import bus, config, consume, doctor, journal, ledger, maintenance, questions, run, schedule, status
+from kloros.cli import (
+    bus,
+    config,
+    consume,
+    doctor,
+    investigations,
+    journal,
+    ledger,
+    maintenance,
+    memory,
+    questions,
+    run,
+    schedule,
+    status,
+)
 from kloros.errors import KlorosError
 
 EXIT_INTERRUPTED = 130
@@ -27,7 +41,9 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(bus.app, name="bus")
 app.add_typer(journal.app, name="journal")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(memory.app, name="memory")
 app.add_typer(questions.app, name="questions")
+app.add_typer(investigations.app, name="investigations")
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(config.app, name="config")
 app.command(name="doctor")(doctor.doctor)

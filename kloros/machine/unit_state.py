@@ -11,6 +11,8 @@ from kloros.clock import US_PER_S, us_to_seconds
 from kloros.machine.systemd_bus import SystemdBus
 
 _HAVE_PROPERTIES = {"service": "Service", "socket": "Socket", "mount": "Mount", "swap": "Swap", "scope": "Scope"}
+_BESIDE = ("ExecCondition", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost")
+_EXITED = 1  # CLD_EXITED of waitid(2)
 _NOT_SET = (1 << 64) - 1
 
 
@@ -52,6 +54,15 @@ class UnitState(NamedTuple):
         """(program, arguments) of ExecStart."""
         value = self.own.get("ExecStart")
         return [(str(each[0]), [str(word) for word in each[1]]) for each in value] if isinstance(value, list) else []
+
+    @property
+    def failed_command(self) -> str:
+        """Of the commands beside ExecStart the one that failed: `ExecStartPre=/bin/false`; empty when none did."""
+        for name in _BESIDE:
+            for each in self.own.get(name) or []:
+                if each[8] and (each[8] != _EXITED or each[9]):
+                    return f"{name}={' '.join(str(word) for word in each[1])}"
+        return ""
 
     @property
     def group(self) -> str:

@@ -52,14 +52,16 @@ class End(NamedTuple):
 class Life(msgspec.Struct, kw_only=True):
     """What systemd's lines tell.
 
-    failed_us: each time it failed. What follows is of the last run that ended badly. step: the step of its set-up that
-    failed. timed_out: `start`, `stop`, or empty. gave_up: and it was not started since. sent: signals that somebody had
-    systemd send, in the last hour. longest_run_s: of all runs that were seen to begin and end.
+    failed_us: each time it failed. told_us: when something bad was told last. What follows is of the last run that
+    ended badly. step: the step of its set-up that failed. timed_out: `start`, `stop`, or empty. gave_up: and it was not
+    started since. sent: signals that somebody had systemd send, in the last hour. longest_run_s: of all runs that were
+    seen to begin and end.
     """
 
     starts_us: list[int] = []
     ends: list[End] = []
     failed_us: list[int] = []
+    told_us: int = 0
     restarts: int = 0
     sent: list[str] = []
     longest_run_s: float = 0.0
@@ -123,7 +125,7 @@ def read_life(lines: Iterable[tuple[int, str]]) -> Life:
 def _put(life: Life, marks: list[tuple[int, dict[str, Any]]]) -> None:
     """Take over what was told since the start of the last run that ended; how often, from all of them."""
     told_us = [ts_us for ts_us, _ in marks] + [end.ts_us for end in life.ends]
-    last_us = max(told_us, default=0)
+    life.told_us = last_us = max(told_us, default=0)
     begun_us = max((start for start in life.starts_us if start <= last_us), default=0)
     for ts_us, told in marks:
         if "result" in told:
@@ -134,10 +136,16 @@ def _put(life: Life, marks: list[tuple[int, dict[str, Any]]]) -> None:
             if last_us - ts_us <= _RECENT_US:
                 life.sent.append(told["sent"])
         elif ts_us >= begun_us - _SLACK_US:
-            for name, value in told.items():
-                setattr(life, name, value)
+            _put_one(life, told)
     if life.gave_up and life.starts_us and life.starts_us[-1] > max(life.failed_us, default=0):
         life.gave_up = False
+
+
+def _put_one(life: Life, told: dict[str, Any]) -> None:
+    if life.unit_file_line.startswith("/") and "unit_file_line" in told:
+        return  # the first one that names a line of the file is the reason, the others follow from it
+    for name, value in told.items():
+        setattr(life, name, value)
 
 
 def _told(message: str) -> dict[str, Any]:

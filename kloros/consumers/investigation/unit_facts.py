@@ -13,7 +13,20 @@ from kloros.machine.unit_state import UnitState
 _CODES = {1: "exited", 2: "killed", 3: "dumped"}
 _RECENT_US = 3_600 * US_PER_S
 _QUOTED = 4
-_BAD_NEWS = ("Failed", "failed", "timed out", "timeout", "exited", "too quickly", "illed", "Sent signal", "ignoring")
+_NO_NEWS = ("Start", "Stopp")
+_DULL = ("Failed with result", "Main process exited", "Failed to start", "Killing process")
+_BAD_NEWS = (
+    "Failed",
+    "failed",
+    "timed out",
+    "timeout",
+    "exited",
+    "too quickly",
+    "killed",
+    "Killing",
+    "Sent signal",
+    "ignoring",
+)
 # Properties of a unit that other rules ask for, by the name they have in evidence.
 _SECONDS = {"start_timeout_s": "TimeoutStartUSec", "stop_timeout_s": "TimeoutStopUSec", "watchdog_s": "WatchdogUSec"}
 _LIMITS = {"memory_max": "MemoryMax", "tasks_max": "TasksMax", "files_max": "LimitNOFILESoft"}
@@ -41,6 +54,9 @@ def tell_state(evidence: Evidence, state: UnitState, now_us: int) -> None:
     evidence.note(f"{state.name} is {active} ({sub}){since}" + (f", {', '.join(about)}" if about else ""))
     if state.text("LoadState") not in ("loaded", ""):
         evidence.note(f"systemd says of its unit file: {state.text('LoadState')}; {state.load_error}".rstrip("; "))
+    if state.failed_command and evidence.holds("result"):
+        evidence.saw(failed_command=state.failed_command)
+        evidence.note(f"{state.failed_command} failed")
     code = state.number("ExecMainCode")
     if evidence.holds("result") and code:
         _tell_end(evidence, _CODES.get(code, ""), state.number("ExecMainStatus") or 0)
@@ -69,8 +85,8 @@ def tell_life(evidence: Evidence, lines: Sequence[JournalLine]) -> Life:
     if life.failed_us:
         evidence.saw(first_failed_s=life.failed_us[0] / US_PER_S, last_failed_s=life.failed_us[-1] / US_PER_S)
     _tell_own_lines(evidence, lines, life)
-    for line in [line for line in lines if line.by_manager and _is_bad_news(line)][-_QUOTED:]:
-        evidence.note(f"journal: {line.message}")
+    for message in _worth_quoting(lines, life):
+        evidence.note(f"journal: {message}")
     return life
 
 
@@ -105,5 +121,18 @@ def _tell_end(evidence: Evidence, code: str, status: int) -> None:
         evidence.note(f"its process was ended by signal {status} ({signal_name(status)}){dumped}")
 
 
+def _worth_quoting(lines: Sequence[JournalLine], life: Life) -> list[str]:
+    """Of systemd's lines those that tell of the last trouble, in order; the common ones only where there is room."""
+    begun_us = max((start for start in life.starts_us if start <= life.told_us), default=0) - US_PER_S
+    said = [line for line in lines if line.by_manager and line.ts_us >= begun_us]
+    telling = list(dict.fromkeys(line.message for line in said if _is_bad_news(line)))
+    dull = [message for message in telling if any(mark in message for mark in _DULL)]
+    kept = [message for message in telling if message not in dull][-_QUOTED:]
+    shown = {*kept, *dull[: _QUOTED - len(kept)]}
+    return [message for message in telling if message in shown]
+
+
 def _is_bad_news(line: JournalLine) -> bool:
+    if line.message.startswith(_NO_NEWS) or "Scheduled restart" in line.message:
+        return False
     return line.priority <= 4 or any(mark in line.message for mark in _BAD_NEWS)

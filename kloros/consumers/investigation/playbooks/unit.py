@@ -12,6 +12,8 @@ from kloros.consumers.investigation.playbooks.unit_details import (
     look_at_trouble,
 )
 from kloros.consumers.investigation.playbooks.unit_memory import look_at_memory
+from kloros.consumers.investigation.rule import conclude
+from kloros.consumers.investigation.rules import RULES
 from kloros.consumers.investigation.unit_facts import tell_life, tell_state
 from kloros.errors import CannotObserve
 from kloros.machine.deadline import Deadline
@@ -37,7 +39,21 @@ class UnitInvestigator:
         look_at_unit(evidence, unit, machine, deadline)
         problem = next((each.partition("=")[2] for each in question.evidence if each.startswith("problem=")), None)
         evidence.saw(problem=problem, is_unwell=True)
+        _look_behind(evidence, machine, deadline)
         return evidence
+
+
+def _look_behind(evidence: Evidence, machine: Machine, deadline: Deadline) -> None:
+    """Why the first of those failed that it needs."""
+    failed = evidence.names("failed_dependencies")
+    if not failed or deadline.is_over:
+        return
+    inner = Evidence(playbook=evidence.playbook, subject=failed[0])
+    look_at_unit(inner, failed[0], machine, deadline)
+    conclusion = conclude(inner, RULES)
+    evidence.saw(dependency_reason=conclusion.text if conclusion.is_conclusive else None)
+    for line in inner.lines[:4]:
+        evidence.note(f"{failed[0]}: {line}")
 
 
 def look_at_unit(evidence: Evidence, unit: str, machine: Machine, deadline: Deadline) -> None:

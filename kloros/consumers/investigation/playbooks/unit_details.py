@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from kloros.consumers.investigation.ends import US_PER_S
-from kloros.consumers.investigation.evidence import Evidence, lasting, several
+from kloros.consumers.investigation.evidence import Evidence, lasting, several, size
 from kloros.consumers.investigation.troubles import path_in, port_in, ports_among
 from kloros.errors import CannotObserve
 from kloros.machine import programs, users
 from kloros.machine.deadline import Deadline
+from kloros.machine.mounts import mounts
 from kloros.machine.unit_state import UnitState, active_state, changed_at
 from kloros.machine.whole import Machine
 
 _MOST_DEPENDENCIES = 60
+_LITTLE_ROOM = 1 << 20
 _STRONG = ("Requires", "Requisite", "BindsTo")
 _NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
 _FAULTS = {
@@ -60,18 +62,38 @@ def look_at_trouble(evidence: Evidence, state: UnitState, machine: Machine) -> N
         words = [word for _, arguments in state.commands for word in arguments]
         _look_at_ports(evidence, state.name, [port_in(line), *ports_among(words)], machine)
     elif trouble in ("permission_denied", "missing_file", "read_only"):
-        path = path_in(line)
-        if path is None:
-            return
-        access = programs.describe_access(path)
-        evidence.saw(path=path, path_is_there=access is not None)
-        who = state.text("User") or "root"
-        if access is not None:
-            evidence.note(f"{path}: {access}; {state.name} runs as {who}")
-        elif trouble == "missing_file" and programs.look_at_program(path).fault == "missing":
-            evidence.note(f"{path}: no such file")
-        else:
-            evidence.saw(path_is_there=None)
+        _look_at_path(evidence, path_in(line), state, trouble)
+    elif trouble == "no_space":
+        _look_at_room(evidence, path_in(line), machine)
+
+
+def _look_at_path(evidence: Evidence, path: str | None, state: UnitState, trouble: str) -> None:
+    who = state.text("User") or "root"
+    if trouble == "permission_denied":
+        evidence.note(f"{state.name} runs as {who}")
+    if path is None:
+        return
+    access = programs.describe_access(path)
+    is_missing = access is None and programs.look_at_program(path).fault == "missing"
+    evidence.saw(path=path, path_is_there=True if access is not None else False if is_missing else None)
+    if access is not None:
+        evidence.note(f"{path}: {access}")
+    elif is_missing:
+        evidence.note(f"{path}: no such file")
+    else:
+        evidence.lack(f"{path} (permission denied)")
+
+
+def _look_at_room(evidence: Evidence, path: str | None, machine: Machine) -> None:
+    """Which file system is full, and whether it still is: the one of the path, else any that is."""
+    full = [mount for mount in mounts(machine.proc, path) if mount.free_bytes < _LITTLE_ROOM or mount.free_inodes == 0]
+    for mount in full[:3]:
+        what = "no inodes" if mount.free_inodes == 0 else f"{size(mount.free_bytes)} of {size(mount.total_bytes)}"
+        evidence.note(f"{mount.point}: {what} free")
+    if full:
+        evidence.saw(full_mount=full[0].point)
+    elif path is not None:
+        evidence.saw(has_room_now=True)
 
 
 def _look_at_ports(evidence: Evidence, unit: str, ports: list[int | None], machine: Machine) -> None:

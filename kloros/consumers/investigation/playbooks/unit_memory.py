@@ -32,7 +32,7 @@ def look_at_memory(evidence: Evidence, state: UnitState, machine: Machine, deadl
         evidence.note("memory: " + ", ".join(known))
     if use.oom_kills:
         evidence.saw(oom=True, oom_scope="unit")
-        evidence.note(f"its control group counts {use.oom_kills} processes killed for want of memory")
+        evidence.note(f"its control group counts {use.oom_kills} processes killed for want of memory (oom_kill)")
     if peak and limit and peak >= _FULL * limit:
         evidence.saw(memory_was_full=True)
     was_killed = evidence.text("signal") == "KILL" or "KILL" in evidence.names("kills") or evidence.holds("oom")

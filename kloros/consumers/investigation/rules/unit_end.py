@@ -53,7 +53,7 @@ def _gave_up(evidence: Evidence) -> bool:
 def _how_it_gave_up(evidence: Evidence) -> str:
     burst, interval_s = evidence.count("start_burst"), evidence.number("start_interval_s")
     often = f"{burst} times in {lasting(interval_s)}" if burst and interval_s else "too often"
-    return f"{evidence.text('unit')} was started {often} and systemd gave it up."
+    return f"{evidence.text('unit')} was started {often} and given up by systemd."
 
 
 def _is_oom(evidence: Evidence) -> bool:
@@ -167,11 +167,18 @@ def _dependency_is_back(evidence: Evidence) -> bool:
 
 def _exit(evidence: Evidence) -> str:
     said = evidence.text("trouble_line") or evidence.text("own_line")
-    what = "a command before its program" if evidence.holds("is_control") else "it"
+    control = evidence.text("failed_command") or "a command beside its program"
+    what = control if evidence.holds("is_control") else "it"
     line = f"; it said: {said}" if said else ", and said nothing"
     ran_s = evidence.number("longest_run_s")
     before = f" It had run for {lasting(ran_s)} before." if ran_s >= 60 else ""
     return f"{evidence.text('unit')} failed because {what} exited with status {evidence.count('status')}{line}.{before}"
+
+
+def _runs(evidence: Evidence) -> str:
+    restarts = evidence.count("restarts")
+    after = f" after {restarts} automatic restarts" if restarts else ""
+    return f"{evidence.text('unit')} runs{after}; why it ended before is not to be seen any more."
 
 
 def _stuck(evidence: Evidence) -> str:
@@ -258,7 +265,7 @@ UNIT_EXIT = (
     ),
     Rule(
         "runs_again", lambda e: e.holds("unit") and e.text("active_state") == "active" and e.holds("problem"),
-        "{unit} runs again; it was restarted {restarts} times, and why it ended is not to be seen any more.", 0.5,
+        _runs, 0.5,
     ),
 )  # fmt: skip
 
