@@ -256,7 +256,7 @@ def test_between_turns_signals_are_worked_off_and_what_comes_new_stays(ticking: 
     for number in range(100):
         ticking.say("CAPABILITY_GAP", FOUND | {"gap_id": f"new{number}"})
     assert faded(ticking) == []
-    assert len(store(ticking).by_key_beginning("finding:new", 999)) == 100
+    assert len(store(ticking).by_id_beginning("new", 999)) == 100
     while not faded(ticking):
         ticking.advance(1.0)
     (told,) = faded(ticking)
@@ -266,7 +266,7 @@ def test_between_turns_signals_are_worked_off_and_what_comes_new_stays(ticking: 
 def test_what_is_looked_at_before_its_page_comes_is_not_forgotten(ticking: Table) -> None:
     fill(ticking, [9999.0] * 1000)
     fill(ticking, [1000.0], first=5000)
-    (last,) = store(ticking).by_key_beginning("finding:0005", 1)
+    (last,) = store(ticking).by_id_beginning("0005", 1)
     ticking.say("Q_TRIGGER_DECAY")
     assert faded(ticking) == []
     ticking.say("Q_MEMORY_ACCESSED", {"memory": last.number})

@@ -238,5 +238,5 @@ def test_memories_are_found_by_what_is_in_them(book: Book) -> None:
     assert [memory.id for memory in latest(9, about="DISK2")] == ["g2"]
     assert len(latest(9, about="100% full_")) == 5
     assert latest(9, about="100_ full%") == []
-    assert [memory.id for memory in book.store.by_key_beginning("finding:g", 3)] == ["g0", "g1", "g2"]
+    assert [memory.id for memory in book.store.by_id_beginning("g", 3)] == ["g0", "g1", "g2"]
     assert msgspec.json.encode(latest(1))

@@ -106,9 +106,10 @@ class MemoryReader:
         """That one."""
         return next(iter(self._some("WHERE key_hash = ? AND key = ?", _hashed(key), key)), None)
 
-    def by_key_beginning(self, beginning: str, limit: int) -> list[Memory]:
-        """Those whose key begins so, in the order of their keys."""
-        return self._some("WHERE substr(key, 1, ?) = ? ORDER BY key LIMIT ?", len(beginning), beginning, limit)
+    def by_id_beginning(self, beginning: str, limit: int) -> list[Memory]:
+        """Those whose id, of whatever kind, begins so; in the order of their keys."""
+        where = "WHERE substr(key, instr(key, ':') + 1, ?) = ? ORDER BY key LIMIT ?"
+        return self._some(where, len(beginning), beginning, limit)
 
     def about_gap(self, gap_id: str) -> list[Memory]:
         """All that belong to one finding, as they came to be."""
