@@ -9,6 +9,8 @@ from msgspec import Meta, field
 from kloros.chembus.facts import Count, Duration, EpochSeconds, Facts, Share
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
+Identity = Annotated[str, Meta(max_length=256)]
+"""A name for something: short enough to be the incident of a message, or a key."""
 
 
 class ObservationFacts(Facts, kw_only=True):
@@ -27,7 +29,7 @@ class ObservationFacts(Facts, kw_only=True):
 class GapFoundFacts(Facts, kw_only=True):
     """A finding opened, worsened or ended. `gap_id` stays the same for as long as it lasts."""
 
-    gap_id: str
+    gap_id: Identity
     gap_type: str
     gap_name: str
     severity: Severity = "medium"
@@ -41,7 +43,7 @@ class GapFoundFacts(Facts, kw_only=True):
 class QuestionFacts(Facts, kw_only=True):
     """A question worth asking; `folded` says how many near-identical ones it stands for."""
 
-    question_id: str
+    question_id: Identity
     question: str
     hypothesis: str | None = None
     capability_key: str | None = None
@@ -52,7 +54,7 @@ class QuestionFacts(Facts, kw_only=True):
     cost_estimate: Duration | None = None
     priority: str | None = None
     folded: Count = 1
-    gap_id: str | None = None
+    gap_id: Identity | None = None
     gap_type: str | None = None
     gap_name: str | None = None
     severity: Severity | None = None
@@ -63,10 +65,10 @@ class QuestionFacts(Facts, kw_only=True):
 class FoldedFacts(Facts, kw_only=True):
     """A question says nearly what another one says, which stands for it from now on."""
 
-    question_id: str
-    folded_into: str
+    question_id: Identity
+    folded_into: Identity
     similarity: Share
-    gap_id: str | None = None
+    gap_id: Identity | None = None
 
 
 class RecommendedAction(Facts, kw_only=True):
@@ -86,7 +88,7 @@ class InvestigationFacts(Facts, kw_only=True):
     ended first). cure: what a person could do about it, where the rule knows something.
     """
 
-    question_id: str
+    question_id: Identity
     status: str
     conclusion: str | None = None
     confidence: Share | None = None
@@ -94,7 +96,7 @@ class InvestigationFacts(Facts, kw_only=True):
     evidence_hash: str | None = None
     recommended_action: RecommendedAction | None = None
     duration_ms: Duration | None = None
-    gap_id: str | None = None
+    gap_id: Identity | None = None
     gap_type: str | None = None
     gap_name: str | None = None
     severity: Severity | None = None
@@ -113,15 +115,15 @@ class ActionFacts(Facts, kw_only=True):
     `refused` (a precondition, a limit or the breaker) or `withdrawn` (the finding ended first).
     """
 
-    action_id: str
+    action_id: Identity
     action_type: str
-    question_id: str | None = None
+    question_id: Identity | None = None
     mode: str | None = None
     outcome: str | None = None
     verified: bool | None = None
     target: str | None = None
     parameters: dict[str, str] = field(default_factory=dict)
-    gap_id: str | None = None
+    gap_id: Identity | None = None
     rationale: str | None = None
     evidence: list[str] = field(default_factory=list)
     confidence: Share | None = None
@@ -134,7 +136,7 @@ class ActionFacts(Facts, kw_only=True):
 class DecisionFacts(Facts, kw_only=True):
     """A person's word on an action that waits for approval, by its whole id."""
 
-    action_id: str
+    action_id: Identity
     decision: Literal["approve", "reject"]
     requester: str | None = None
     reason: str | None = None
@@ -143,12 +145,12 @@ class DecisionFacts(Facts, kw_only=True):
 class DecidedFacts(Facts, kw_only=True):
     """What became of a decision: `accepted`, or why not. `request_id` is the message that it answers."""
 
-    action_id: str
+    action_id: Identity
     decision: Literal["approve", "reject"]
     accepted: bool
     detail: str | None = None
     requester: str | None = None
-    request_id: str | None = None
+    request_id: Identity | None = None
 
 
 class PruneFacts(Facts, kw_only=True):
@@ -156,7 +158,7 @@ class PruneFacts(Facts, kw_only=True):
 
     keep_mb: Annotated[int, Meta(ge=1, le=2**30)]
     requester: str | None = None
-    action_id: str | None = None
+    action_id: Identity | None = None
 
 
 class TournamentFacts(Facts, kw_only=True):
@@ -176,8 +178,8 @@ class TournamentFacts(Facts, kw_only=True):
     incumbent_fitness: float | None = None
     examples: Count | None = None
     sha256: str | None = None
-    tournament_id: str | None = None
-    candidate_id: str | None = None
+    tournament_id: Identity | None = None
+    candidate_id: Identity | None = None
     rounds: Count | None = None
     p_value: Share | None = None
     detail: str | None = None
@@ -200,7 +202,7 @@ class ShadowFacts(Facts, kw_only=True):
     runs: Count | None = None
     detail: str | None = None
     sha256: str | None = None
-    candidate_id: str | None = None
+    candidate_id: Identity | None = None
     keys: Count | None = None
     observed_s: Duration | None = None
 
@@ -208,7 +210,7 @@ class ShadowFacts(Facts, kw_only=True):
 class ImprovementFacts(Facts, kw_only=True):
     """A proposed change to one module."""
 
-    action_id: str
+    action_id: Identity
     module_name: str
     action_kind: str
     priority: float | str | None = None
@@ -220,7 +222,7 @@ class ImprovementFacts(Facts, kw_only=True):
 class EnactmentFacts(Facts, kw_only=True):
     """What became of an improvement action."""
 
-    action_id: str
+    action_id: Identity
     module_name: str
     action_kind: str
     status: str
@@ -232,7 +234,7 @@ class EnactmentFacts(Facts, kw_only=True):
 class ReflectionFacts(Facts, kw_only=True):
     """Whether an enactment helped, by the figures before and after."""
 
-    action_id: str
+    action_id: Identity
     verdict: str
     module_name: str | None = None
     before: dict[str, float] = field(default_factory=dict)
@@ -243,25 +245,25 @@ class ReflectionFacts(Facts, kw_only=True):
 class ReviewFacts(Facts, kw_only=True):
     """Something that needs a person. The same fingerprint again raises `count` instead of a new flag."""
 
-    flag_id: str
+    flag_id: Identity
     rationale: str
     module_name: str | None = None
     evidence: list[str] = field(default_factory=list)
     fingerprint: str | None = None
     count: Count = 1
     severity: Severity | None = None
-    gap_id: str | None = None
-    action_id: str | None = None
+    gap_id: Identity | None = None
+    action_id: Identity | None = None
     cure: str | None = None
 
 
 class FlagClosedFacts(Facts, kw_only=True):
     """What a flag was raised for is over, or was decided."""
 
-    flag_id: str
+    flag_id: Identity
     reason: str
     fingerprint: str | None = None
-    gap_id: str | None = None
+    gap_id: Identity | None = None
     requester: str | None = None
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 import kloros
 from kloros.chembus.declaration import Delivery
+from kloros.chembus.envelope import Refused, decode
 from kloros.chembus.facts import Facts
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.consumers.introspection.findings import gap_id
@@ -109,6 +110,18 @@ def hostile(signal: str) -> Iterator[dict[str, Any]]:
 
 def malformed(signal: str) -> Iterator[bytes]:
     """Bodies that are no message of that signal."""
+    return (body for body in _doubtful(signal) if _is_refused(signal, body))
+
+
+def _is_refused(signal: str, body: bytes) -> bool:
+    try:
+        decode(signal.encode(), body, VOCABULARY.lookup(signal).facts)
+    except Refused:
+        return True
+    return False
+
+
+def _doubtful(signal: str) -> Iterator[bytes]:
     envelope = {"signal": signal, "ecosystem": "tests", "ts": 1.0, "schema_version": 1}
     facts = example(signal)
     yield msgspec.json.encode(envelope | {"facts": [1, 2]})
@@ -119,9 +132,10 @@ def malformed(signal: str) -> Iterator[bytes]:
     yield b'{"signal":"%b","ecosystem":"x","ts":NaN,"facts":{}}' % signal.encode()
     yield b'{"signal":"%b","ecosystem":"x","ts":1,"facts":%b1%b}' % (signal.encode(), b"[" * 5_000, b"]" * 5_000)
     for name, _, is_required in _fields(VOCABULARY.lookup(signal).facts):
+        for value in ("x" * 900_000, [{"no": ["such", "thing"]}], 1e308, -1, True, None):
+            yield msgspec.json.encode(envelope | {"facts": facts | {name: value}})
         if is_required:
             yield msgspec.json.encode(envelope | {"facts": {key: each for key, each in facts.items() if key != name}})
-            yield msgspec.json.encode(envelope | {"facts": facts | {name: [{"no": ["such", "thing"]}]}})
 
 
 def _numbered(value: Any, number: int) -> Any:

@@ -34,7 +34,6 @@ from kloros.consumers.curiosity.worth import (
     worth_of,
 )
 
-MAX_ID_CHARS = 128
 _ANSWERS = ("concluded", "inconclusive")
 _WITHDRAWN = "withdrawn"
 _TOOK_TIME = (*_ANSWERS, "failed", "timed_out")
@@ -55,7 +54,7 @@ class Desk:
     def hear(self, facts: GapFoundFacts) -> None:
         """A finding opened or worsened: it waits to be asked about, unless that is pointless."""
         self.tally.heard += 1
-        if not (0 < len(facts.gap_id) <= MAX_ID_CHARS and facts.gap_type):
+        if not (facts.gap_id and facts.gap_type):
             self._archive(_malformed(facts, self._now_us), Reason.MALFORMED, nth=1)
             return
         name = evidence.topic_of(facts.gap_type, facts.gap_name)
@@ -280,7 +279,7 @@ def _malformed(facts: GapFoundFacts, now_us: int) -> Candidate:
     identity = msgspec.json.encode([facts.gap_id, facts.gap_type, facts.gap_name])
     hashed = evidence_hash([identity.decode()])
     return Candidate(
-        gap_id=evidence.clipped(facts.gap_id, MAX_ID_CHARS), gap_type=evidence.clipped(facts.gap_type, 64),
+        gap_id=facts.gap_id, gap_type=evidence.clipped(facts.gap_type, 64),
         gap_name=evidence.clipped(facts.gap_name), severity=facts.severity, topic="", evidence=[], measures=[],
         evidence_hash=hashed, detail="", first_seen_us=now_us, heard_us=now_us,
     )  # fmt: skip
