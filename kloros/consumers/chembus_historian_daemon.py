@@ -10,13 +10,14 @@ from kloros.chembus.bus import Loss
 from kloros.chembus.declaration import Delivery
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
+from kloros.chembus.facts_work import PruneFacts
 from kloros.chembus.journal.contract import with_offset
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.config import load_or_default
 from kloros.consumers.history.absence import Absence
 from kloros.consumers.history.buffer import HistoryBuffer
-from kloros.consumers.history.settings import HistorianSettings
+from kloros.consumers.history.settings import HistorianSettings, PruneOrder
 from kloros.consumers.history.thinning import Thinner
 from kloros.consumers.history.writer import HistoryWriter
 from kloros.daemon.batch import Batch
@@ -30,6 +31,8 @@ from kloros.storage.history_rows import Gap, Mark, Row, zooid_of
 from kloros.storage.history_store import HISTORY_TABLES, HistoryStore
 
 JOURNAL = "journal"  # how a daemon names it when it says what it never got from there
+PRUNE = "prune"
+BYTES_PER_MB = 1_000_000
 MAX_LINES = 65_536  # (publisher, signal) pairs of which the last number is known
 
 
@@ -61,6 +64,7 @@ class ChembusHistorianDaemon(Consumer):
         self._is_durable: dict[str, bool] = {}
         self._dropped: dict[str, int] = {}
         self._refused = 0
+        self._is_to_prune = False
         self._body = b""  # of the message that is being handled
         self.metrics.counters_from("kloros_history_messages", "Messages by what became of them.", self._figures)
         size = self.metrics.gauge("kloros_history_size_bytes", "The file that holds the history.")
@@ -76,6 +80,19 @@ class ChembusHistorianDaemon(Consumer):
                 for message, body in zip(batch.messages, batch.bodies, strict=True)
             ]
         )
+        for message in batch.messages:
+            if isinstance(message.facts, PruneFacts):
+                batch.save(PRUNE, PruneOrder(message.facts.keep_mb * BYTES_PER_MB, message.offset or 0))
+                self._is_to_prune = True
+
+    def _carry_out_order(self) -> None:
+        """It is on disk until it is carried out: no kill loses it, and twice does no harm. From any thread."""
+        if order := self.store.get(PRUNE, PruneOrder):
+            self._writer.prune_soon(order.max_bytes, lambda: self.loop.call_soon(lambda: self._pruned(order)))
+
+    def _pruned(self, order: PruneOrder) -> None:
+        if self.store.get(PRUNE, PruneOrder) == order:
+            self.store.put(PRUNE, None)
 
     # Volatile signals
 
@@ -190,6 +207,7 @@ class ChembusHistorianDaemon(Consumer):
     # Keeping within limits
 
     def cycle(self, cycle: Cycle) -> None:
+        self._carry_out_order()  # once more, should the disk have refused
         now_us = self.clock.wall_us()
         cycle.processed = self._writer.rotate(now_us, cycle.cancelled.is_set)
 
@@ -203,6 +221,7 @@ class ChembusHistorianDaemon(Consumer):
             self._tell_of_the_time_away(self._history.last_us())
         except StoreUnusable as error:
             self.log.warning("history_not_read", reason=str(error.reason))
+        self._carry_out_order()
 
     def _tell_of_the_time_away(self, ended_us: int | None) -> None:
         """Publishers that came and went meanwhile are known to nobody: a gap without a number."""
@@ -220,6 +239,9 @@ class ChembusHistorianDaemon(Consumer):
     def on_work_done(self) -> None:
         super().on_work_done()
         self._write_in_time()
+        if self._is_to_prune:
+            self._is_to_prune = False
+            self._carry_out_order()
 
     def on_flush(self) -> None:
         self._writer.write_soon()

@@ -206,6 +206,15 @@ class HistoryStore:
         finally:
             database.query(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
 
+    def end_file(self) -> None:
+        """Bring the WAL into the file, so that what was given back is missing from it on disk too. As `end_wal`."""
+        database = self._database
+        database.query(f"PRAGMA busy_timeout = {_WAL_WAIT_MS}")
+        try:
+            database.query("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            database.query(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+
     def _sizes(self) -> tuple[int, int, int]:
         database = self._database
         names = ("page_count", "freelist_count", "page_size")

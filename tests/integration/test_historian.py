@@ -265,3 +265,54 @@ def test_other_limits_are_taken_over_by_a_reload(table: Table, tmp_path: Path) -
 
 def test_the_settings_file_says_what_the_defaults_are() -> None:
     assert load(CONFIG, HistorianSettings) == HistorianSettings()
+
+
+def fill(table: Table, messages: int) -> None:
+    for number in range(messages):
+        table.outsider.emit("AFFECT_STATE", {"state": f"{number} " + "x" * 4000})
+        if number % 200 == 0:
+            table.advance(1.0)
+    written(table)
+
+
+def size_bytes(table: Table) -> int:
+    """As whoever looks from outside sees it."""
+    return sum(path.stat().st_size for path in table.daemon.store.path.parent.glob("state.db*"))
+
+
+def pruned(table: Table) -> None:
+    """Wait for the writer to have done what it was told."""
+    done = threading.Event()
+    table.daemon._writer._worker.run(done.set)
+    assert done.wait(20)
+    table.settle()
+
+
+def test_told_to_it_becomes_smaller_at_once_on_disk_and_the_accounts_agree(table: Table) -> None:
+    fill(table, 4000)
+    before = count(read(table, Wanted(signals=("AFFECT_STATE",)))).total()
+    assert size_bytes(table) > 7_000_000
+    table.say("Q_HISTORY_PRUNE", {"keep_mb": 5, "requester": "a test"})
+    table.settle()
+    pruned(table)
+    assert size_bytes(table) <= 5_100_000
+    left = read(table)
+    (told,) = [entry for entry in left if isinstance(entry, Record) and entry.signal == "Q_HISTORY_PRUNE"]
+    assert told.zooid == "outsider"
+    assert count(left)["AFFECT_STATE"] < before
+    assert count(left)["AFFECT_STATE"] + table.daemon._writer.let_go >= before
+    newest = [entry.body for entry in left if isinstance(entry, Record) and entry.signal == "AFFECT_STATE"][-1]
+    assert b"x" in newest
+
+
+def test_an_order_to_become_smaller_outlives_a_kill(tmp_path: Path, clock: VirtualClock) -> None:
+    hub = MemoryHub()
+    with bench(ChembusHistorianDaemon, tmp_path, clock, hub=hub) as table:
+        fill(table, 2000)
+        table.daemon._writer.prune_soon = lambda *_: None  # type: ignore[method-assign]
+        table.say("Q_HISTORY_PRUNE", {"keep_mb": 5})
+        table.settle()
+    with bench(ChembusHistorianDaemon, tmp_path, clock, hub=hub) as table:
+        pruned(table)
+        assert size_bytes(table) <= 5_100_000
+        assert table.daemon.store.get("prune", dict) is None

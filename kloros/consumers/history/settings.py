@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 
 from kloros.config import Settings
 from kloros.storage.history_store import Bounds
@@ -47,3 +47,10 @@ class HistorianSettings(Settings, frozen=True):
     def buffer_bytes(self) -> int:
         """What may wait to be written."""
         return self.write.buffer_mib * _BYTES_PER_MIB
+
+
+class PruneOrder(Struct, frozen=True):
+    """The history is to become so small, once. `offset` tells one order from another."""
+
+    max_bytes: int
+    offset: int

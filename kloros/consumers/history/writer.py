@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
@@ -62,11 +64,38 @@ class HistoryWriter:
             lambda: self._store.trim_size(self.bounds),
             lambda: self._store.give_back(self.bounds),
         )
+        self._take(steps, is_cancelled)
+        return self.let_go - before
+
+    def prune_soon(self, max_bytes: int, on_done: Callable[[], None]) -> None:
+        """Bring the file down to that size once, in small steps; returns at once. `on_done` is called from the thread
+        that did it, and not at all when the disk refused."""
+        self._worker.run(partial(self._prune, max_bytes, on_done))
+
+    def _prune(self, max_bytes: int, on_done: Callable[[], None]) -> None:
+        bounds = replace(self.bounds, max_bytes=min(max_bytes, self.bounds.max_bytes))
+        before, before_bytes = self.let_go, self.file_bytes()
+        try:
+            self._store.prepare()
+            self._take((lambda: self._store.trim_size(bounds), lambda: self._store.give_back(bounds)), lambda: False)
+            self._store.end_file()
+        except StoreUnusable as error:
+            self._note_lack(error)
+            return
+        self._log.info(
+            "history_pruned", let_go=self.let_go - before, before_bytes=before_bytes, after_bytes=self.file_bytes()
+        )
+        on_done()
+
+    def _take(self, steps: Iterable[Callable[[], Step]], is_cancelled: IsCancelled) -> None:
         for step in steps:
             while not is_cancelled() and (done := step()):
-                self.let_go += done.rows
+                self._count_let_go(done)
                 self._store.end_wal()
-        return self.let_go - before
+
+    def _count_let_go(self, step: Step) -> None:
+        with self._lock:  # two threads let go: that of the work, and this writer's own
+            self.let_go += step.rows
 
     def file_bytes(self) -> int:
         """How large the history is on disk; 0 while that cannot be told."""
@@ -132,7 +161,7 @@ class HistoryWriter:
 
     def _trim_size(self) -> None:
         while self._store.is_over(self.bounds) and (step := self._store.trim_size(self.bounds)):
-            self.let_go += step.rows
+            self._count_let_go(step)
 
     def _note_lack(self, error: StoreUnusable) -> None:
         if self.lack is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from kloros.chembus.facts_work import PruneFacts
 from kloros.consumers.action.action import Action, State
@@ -10,6 +11,8 @@ from kloros.consumers.action.kinds.base import NOT_YET, Hand, Judgement, Tools, 
 from kloros.consumers.action.settings import PruneHistorySettings
 
 _BYTES_PER_MB = 1_000_000
+# SQLite's log beside the file comes and goes, and is not worth an action.
+_LOG_MB = 12
 
 
 class PruneHistory:
@@ -23,7 +26,7 @@ class PruneHistory:
         size_bytes = self._size_bytes()
         if size_bytes is None:
             raise Unfit(f"there is no history in {self._tools.history_file}")
-        if size_bytes <= keep_mb * _BYTES_PER_MB:
+        if size_bytes <= (keep_mb + _LOG_MB) * _BYTES_PER_MB:
             raise Unfit(f"the history takes up {size_bytes / _BYTES_PER_MB:.0f} MB, and {keep_mb} MB are to be kept")
         return {"bytes": size_bytes, "keep_mb": keep_mb}
 
@@ -40,7 +43,7 @@ class PruneHistory:
         if size_bytes is None:
             return Judgement(False, "the history is gone")
         now, was = size_bytes / _BYTES_PER_MB, int(before["bytes"]) / _BYTES_PER_MB
-        if now <= int(before["keep_mb"]):
+        if now < was and now <= int(before["keep_mb"]) + _LOG_MB:
             return Judgement(True, f"the history takes up {now:.0f} MB instead of {was:.0f}")
         if elapsed_s < self._settings.settle_s:
             return NOT_YET
@@ -50,7 +53,12 @@ class PruneHistory:
         return None
 
     def _size_bytes(self) -> int | None:
+        """The file with SQLite's log beside it."""
+        file = self._tools.history_file
         try:
-            return self._tools.history_file.stat().st_size
+            size_bytes = file.stat().st_size
         except OSError:
             return None
+        with suppress(OSError):
+            size_bytes += file.with_name(f"{file.name}-wal").stat().st_size
+        return size_bytes
