@@ -13,8 +13,6 @@ from kloros.consumers.dedup.store import DedupStore
 
 # Texts given to the embedder at once; between two lots a cycle may stop and keep what it has.
 _LOT = 64
-# More than so many vectors are read at once.
-_SINGLY = 100
 _ATTEMPTS = 3
 
 
@@ -61,7 +59,7 @@ class Comparison:
         return None
 
     def _entries(self, batch: Sequence[Question], store: DedupStore, now_us: int, has_time: Time) -> list[Entry] | None:
-        known = self._kept({question.text_id for question in batch}, store)
+        known = store.vectors({question.text_id for question in batch}, self.embedding.key)
         texts = {question.text_id: question.text for question in batch if question.text_id not in known}
         made = self._embed(texts, store, now_us, has_time)
         if len(made) < len(texts):
@@ -73,10 +71,10 @@ class Comparison:
         """Hold just what the tables hold; False when time ran out before that."""
         if self._open.key != self.embedding.key:
             self._open = OpenSet(self.embedding.key)
-        texts = store.open_texts()
-        self._open.remove([question_id for question_id in self._open.ids if question_id not in texts])
-        missing = {question_id: text for question_id, text in texts.items() if question_id not in self._open}
-        known = self._kept({text_id for _, text_id in missing.values()}, store)
+        wanted = store.open_ids()
+        self._open.remove(self._open.ids - wanted)
+        missing = store.open_texts(wanted - self._open.ids)
+        known = store.vectors({text_id for _, text_id in missing.values()}, self.embedding.key)
         unknown = {text_id: text for text, text_id in missing.values() if text_id not in known}
         vectors = known | self._embed(unknown, store, now_us, has_time)
         if self._open.key != self.embedding.key:
@@ -84,14 +82,7 @@ class Comparison:
         self._open.add(
             [(each, text, vectors[text_id]) for each, (text, text_id) in missing.items() if text_id in vectors]
         )
-        return len(self._open) == len(texts)
-
-    def _kept(self, text_ids: set[str], store: DedupStore) -> dict[str, bytes]:
-        if len(text_ids) > _SINGLY:
-            kept = store.vectors_in_use(self.embedding.key)
-            return {text_id: kept[text_id] for text_id in text_ids if text_id in kept}
-        found = {text_id: store.vector(text_id, self.embedding.key) for text_id in text_ids}
-        return {text_id: vector for text_id, vector in found.items() if vector is not None}
+        return len(self._open) == len(wanted)
 
     def _embed(self, texts: Mapping[str, str], store: DedupStore, now_us: int, has_time: Time) -> dict[str, bytes]:
         """Vectors of as many of the texts as there is time for, by their ids."""

@@ -31,7 +31,7 @@ error 0.6: error
 warning 1.0: warning
 message 0.6: message signal packet
 trigger 1.0: trigger
-cycle 0.7: cycle
+cycle 1.0: cycle
 beat 0.8: beat tick
 clock 1.0: clock
 scanner 0.5: scanner scan
@@ -120,6 +120,7 @@ _PHRASES: tuple[tuple[str, ...], ...] = (
         _TAKES_ALL,
     ),
     ("full", r"(?:us\w+|eat\w*|tak\w+|took|fill\w*) up"),
+    ("watchdog", r"watchdog tim(?:e|ed)[ -]?out"),
     ("timeout", r"tim(?:e|es|ed|ing)[ -]?outs?", r"not finished in time", r"(?:takes?|took|taking) too long"),
     ("slow", r"(?:takes?|took|taking) (?:so |too |much )?long(?:er)?(?: than (?:it|they) may)?"),
     ("readonly", r"read[ -]only"),

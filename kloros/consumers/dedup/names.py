@@ -31,7 +31,7 @@ _NAME = re.compile(
     r"|(?P<address>(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?![\w.])"
     r"|(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
     rf"|\b(?P<what>{_NUMBERED})(?: number| no\.)? #?(?P<number>\d+)\b(?! ?(?:%|ms|s|mib|gib|kib|times)\b)"
-    r"|(?P<status>\b\d{3}/[A-Z_]+\b)"
+    r"|(?P<status>\b\d{3}/[A-Z_]+\b|(?<=with )signal \d+\b|(?<=after )signal \d+\b|\bSIG[A-Z]{3,}\b)"
     r"|(?P<signal>\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\b(?:HEARTBEAT|OBSERVATION)\b)"
     r"|(?P<snake>\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b)"
     r"|(?P<host>(?<![\w.-])[a-z][\w-]*(?:\.[a-z][\w-]*){1,}\b(?!\())"

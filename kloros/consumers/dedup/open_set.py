@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class OpenSet:
         return question_id in self._rows
 
     @property
-    def ids(self) -> Collection[str]:
+    def ids(self) -> Set[str]:
         """Those that are in it."""
         return self._rows.keys()
 

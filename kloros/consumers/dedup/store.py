@@ -5,7 +5,7 @@ Written both at once (in a batch) and in a while (in a cycle, whose statements a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -52,6 +52,8 @@ DEDUP_TABLES: TableScripts = MappingProxyType(
     }
 )
 _IN_ORDER = f"ORDER BY {_RANK} DESC, value DESC, taken_us, question_id"
+# Values of one statement.
+MANY = 500
 _decode_facts = msgspec.json.Decoder(QuestionFacts).decode
 
 
@@ -114,9 +116,19 @@ class DedupStore:
         rows = self._tables.query(sql, (question_id,))
         return (_question(rows[0][:-2]), rows[0][-2], LEVELS.index(rows[0][-1])) if rows else None
 
-    def open_texts(self) -> dict[str, tuple[str, str]]:
-        """Text and its id of each open question."""
-        return {row[0]: (row[1], row[2]) for row in self._tables.query("SELECT question_id, text, text_id FROM open")}
+    def open_ids(self) -> set[str]:
+        """All open questions."""
+        return {question_id for (question_id,) in self._tables.query("SELECT question_id FROM open")}
+
+    def open_texts(self, question_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Text and its id of each of these open questions."""
+        sql = "SELECT question_id, text, text_id FROM open"
+        if len(question_ids) > MANY:
+            rows = [row for row in self._tables.query(sql) if row[0] in question_ids]
+        else:
+            sql += f" WHERE question_id IN ({_marks(len(question_ids))})"
+            rows = self._tables.query(sql, tuple(question_ids))
+        return {question_id: (text, text_id) for question_id, text, text_id in rows}
 
     def open_since(self, before_us: int) -> list[Question]:
         """Those that have been open since before that moment."""
@@ -135,18 +147,15 @@ class DedupStore:
         rows = self._tables.query(f"SELECT {_COLUMNS}, folded_into FROM folded WHERE question_id = ?", (question_id,))
         return (_question(rows[0][:-1]), rows[0][-1]) if rows else None
 
-    def vector(self, text_id: str, embedder: str) -> bytes | None:
-        """The vector of a text, if it is kept."""
-        rows = self._tables.query("SELECT vector FROM vectors WHERE text_id = ? AND embedder = ?", (text_id, embedder))
-        return rows[0][0] if rows else None
-
-    def vectors_in_use(self, embedder: str) -> dict[str, bytes]:
-        """The vectors of all questions that are open or wait, as far as they are kept, by the texts' ids."""
-        sql = (
-            "SELECT text_id, vector FROM vectors WHERE embedder = ? AND"
-            " text_id IN (SELECT text_id FROM open UNION SELECT text_id FROM waiting)"
-        )
-        return dict(self._tables.query(sql, (embedder,)))
+    def vectors(self, text_ids: Collection[str], embedder: str) -> dict[str, bytes]:
+        """The vectors of these texts, as far as they are kept."""
+        found: dict[str, bytes] = {}
+        every = list(text_ids)
+        for first in range(0, len(every), MANY):
+            some = every[first : first + MANY]
+            sql = f"SELECT text_id, vector FROM vectors WHERE text_id IN ({_marks(len(some))}) AND embedder = ?"
+            found.update(self._tables.query(sql, (*some, embedder)))
+        return found
 
     # Writing
 

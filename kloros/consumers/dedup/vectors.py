@@ -17,6 +17,9 @@ _LARGEST = 127
 _LONGEST = 4095.0  # its square is below 2^24
 # Rows compared at once: what they take as floats, for a moment, stays small.
 _BLOCK_ROWS = 1024
+# More than 32-bit floats may be wrong by, of a cosine.
+_BULK_ERROR = 1e-3
+_LEAST = 1e-9
 
 
 class NotAVector(ValueError):
@@ -52,29 +55,32 @@ def squares(vectors: Vectors) -> npt.NDArray[np.float64]:
 def similarity(one: bytes, other: bytes) -> float:
     """The cosine, from 0 to 1; what points away from each other is not alike at all."""
     a, b = stacked([one]), stacked([other])
-    return float(_cosines(a.astype(np.float32), b.astype(np.float32), squares(a), squares(b))[0, 0])
+    return _cosine(a[0], b[0], float(squares(a)[0]), float(squares(b)[0]))
 
 
 def alike(
     asked: Vectors, known: Vectors, known_squares: npt.NDArray[np.float64], threshold: float
 ) -> list[list[tuple[float, int]]]:
-    """For each row of `asked`, the rows of `known` that are at least so similar, with how similar they are."""
+    """For each row of `asked`, the rows of `known` that are at least so similar, with how similar they are.
+
+    What may be is found in bulk, in 32-bit floats; what is, by computing each of these few exactly.
+    """
     found: list[list[tuple[float, int]]] = [[] for _ in range(len(asked))]
-    wide, asked_squares = asked.astype(np.float32), squares(asked)
+    asked_squares = squares(asked)
+    floor = max(threshold - _BULK_ERROR, _LEAST)
+    scaled = (asked / (np.sqrt(asked_squares) * floor)[:, np.newaxis]).astype(np.float32)
+    lengths = np.sqrt(known_squares).astype(np.float32)
     for first in range(0, len(known), _BLOCK_ROWS):
         block = slice(first, first + _BLOCK_ROWS)
-        cosines = _cosines(wide, known[block].astype(np.float32), asked_squares, known_squares[block])
-        for row, column in np.argwhere(cosines >= threshold):
-            found[row].append((float(cosines[row, column]), first + int(column)))
+        may_be = scaled @ known[block].astype(np.float32).T >= lengths[block]
+        for row, column in np.argwhere(may_be).tolist():
+            there = first + column
+            cosine = _cosine(asked[row], known[there], float(asked_squares[row]), float(known_squares[there]))
+            if cosine >= threshold:
+                found[row].append((cosine, there))
     return found
 
 
-def _cosines(
-    a: npt.NDArray[np.float32],
-    b: npt.NDArray[np.float32],
-    a_squares: npt.NDArray[np.float64],
-    b_squares: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    products = (a @ b.T).astype(np.float64)
-    cosines = products / np.sqrt(np.outer(a_squares, b_squares))
-    return np.clip(cosines, 0.0, 1.0)
+def _cosine(a: npt.NDArray[np.int8], b: npt.NDArray[np.int8], a_square: float, b_square: float) -> float:
+    product = float(np.dot(a.astype(np.float32), b.astype(np.float32)))
+    return min(1.0, max(0.0, product / math.sqrt(a_square * b_square)))
