@@ -51,7 +51,7 @@ class DecayDaemon(Consumer):
         "Q_INVESTIGATION_COMPLETE",
         "Q_ACTION_SPAWNED",
         "Q_ACTION_COMPLETE",
-        "Q_ACTION_DECISION",
+        "Q_ACTION_DECIDED",
         "FLAG_FOR_REVIEW",
         "FLAG_CLOSED",
         "Q_ENACTMENT",

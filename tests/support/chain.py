@@ -34,6 +34,7 @@ CONCLUDED = {
     "duration_ms": 1200.0,
 }
 ACTED = {"action_id": ACTION, "action_type": "restart_unit", "target": "web.service", "question_id": QUESTION}
+DECIDED = {"action_id": ACTION, "decision": "approve", "requester": "Zoë"}
 FLAGGED = {
     "flag_id": FLAG,
     "rationale": "restart_unit web.service is only observed",
@@ -56,7 +57,7 @@ CHAIN: tuple[tuple[float, str, str, dict[str, Any]], ...] = (
     (200, "Q_INVESTIGATION_COMPLETE", "investigation_consumer_daemon", CONCLUDED),
     (300, "Q_ACTION_SPAWNED", "action_consumer_daemon", {**ACTED, "mode": "approve", "gap_id": GAP}),
     (300, "FLAG_FOR_REVIEW", "action_consumer_daemon", FLAGGED),
-    (400, "Q_ACTION_DECISION", "kloros_action", {"action_id": ACTION, "decision": "approve", "requester": "Zoë"}),
+    (400, "Q_ACTION_DECIDED", "action_consumer_daemon", {**DECIDED, "accepted": True}),
     (
         410,
         "Q_ACTION_COMPLETE",

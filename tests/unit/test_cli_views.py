@@ -127,9 +127,11 @@ def test_every_signal_can_be_narrated_with_the_facts_it_may_be_emitted_with() ->
             if field.required:
                 name = str(field.type)
                 values[field.name] = next((value for word, value in required.items() if word in name), "x")
-        values |= {"Q_SCHEDULE_CONTROL": {"op": "pause"}, "Q_ACTION_DECISION": {"decision": "approve"}}.get(
-            signal.name, {}
-        )
+        values |= {
+            "Q_SCHEDULE_CONTROL": {"op": "pause"},
+            "Q_ACTION_DECISION": {"decision": "approve"},
+            "Q_ACTION_DECIDED": {"decision": "approve"},
+        }.get(signal.name, {})
         line = narrate(message(signal.name, msgspec.convert(values, signal.facts)))
         assert line.text
         assert "\n" not in line.text

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.chain import ACTION, CONCLUDED, FLAG, FOUND, GAP, QUESTION, TS, message, whole_life
+from support.chain import ACTION, CONCLUDED, DECIDED, FLAG, FOUND, GAP, QUESTION, TS, message, whole_life
 
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.consumers.decay_daemon import DecayDaemon
@@ -49,7 +49,7 @@ ACTED = {"action_id": ACTION, "action_type": "restart_unit", "target": "web.serv
           for outcome in ("helped", "no_help", "failed", "timed_out")),
         *(("Q_ACTION_COMPLETE", {**ACTED, "outcome": outcome}, Sector.EPISODIC)
           for outcome in ("observed", "rejected", "expired", "refused", "withdrawn", None)),
-        ("Q_ACTION_DECISION", {"action_id": ACTION, "decision": "reject"}, Sector.EPISODIC),
+        ("Q_ACTION_DECIDED", DECIDED | {"accepted": True}, Sector.EPISODIC),
         ("FLAG_FOR_REVIEW", {"flag_id": FLAG, "rationale": "look", "severity": "critical"}, Sector.EMOTIONAL),
         ("FLAG_FOR_REVIEW", {"flag_id": FLAG, "rationale": "look"}, Sector.EPISODIC),
         ("FLAG_CLOSED", {"flag_id": FLAG, "reason": "mended"}, Sector.EPISODIC),
@@ -76,8 +76,9 @@ def test_every_signal_that_is_consumed_makes_a_memory_or_touches_one() -> None:
         assert matching, topic
 
 
-def test_what_passes_every_ten_seconds_is_not_worth_remembering() -> None:
+def test_what_passes_all_the_time_or_had_no_effect_is_not_worth_remembering() -> None:
     assert event_of(message("AFFECT_STATE", {"state": "calm"})) is None
+    assert event_of(message("Q_ACTION_DECIDED", DECIDED | {"accepted": False})) is None
     assert event_of(message("Q_CYCLE_REPORT", {
         "daemon": "d", "schedule": "s", "source": "trigger", "outcome": "ok", "started_ts": 1, "duration_s": 0,
     })) is None  # fmt: skip
@@ -95,7 +96,7 @@ def test_the_more_severe_and_the_surer_the_more_important(severities: tuple[str,
 
 
 def test_the_incident_says_which_finding_a_memory_belongs_to() -> None:
-    told = event_of(message("Q_ACTION_DECISION", {"action_id": ACTION, "decision": "approve"}, incident_id=GAP))
+    told = event_of(message("Q_ACTION_DECIDED", DECIDED | {"accepted": True}, incident_id=GAP))
     assert told is not None
     assert told.gap_id == GAP
 
@@ -213,7 +214,7 @@ def test_looking_at_a_memory_keeps_it_alive_and_looking_for_none_does_nothing(bo
 
 
 def test_a_decision_on_an_action_nobody_remembers_is_a_memory_of_its_own(book: Book) -> None:
-    told = book.remember("Q_ACTION_DECISION", action_id=ACTION, decision="approve", requester="Zoë")
+    told = book.remember("Q_ACTION_DECIDED", **DECIDED, accepted=True)
     assert (told.text, told.note) == (f"action {ACTION}", "approved by Zoë")
     later = book.remember("Q_ACTION_COMPLETE", 5, **ACTED, outcome="helped", gap_id=GAP)
     assert (later.text, later.gap_id) == ("restart_unit web.service: helped", GAP)

@@ -16,7 +16,7 @@ from kloros.chembus.envelope import Message
 from kloros.chembus.facts import AffectFacts
 from kloros.chembus.facts_work import (
     ActionFacts,
-    DecisionFacts,
+    DecidedFacts,
     EnactmentFacts,
     FlagClosedFacts,
     FoldedFacts,
@@ -166,9 +166,11 @@ def _action(message: Message, facts: ActionFacts) -> Event:
     )
 
 
-def _decision(_message: Message, facts: DecisionFacts) -> Event:
+def _decided(_message: Message, facts: DecidedFacts) -> Event | None:
+    if not facts.accepted:
+        return None
     verb = "approved" if facts.decision == "approve" else "rejected"
-    reason = f": {facts.reason}" if facts.reason else ""
+    reason = f": {facts.detail}" if facts.detail else ""
     return Event(
         key=f"action:{facts.action_id}",
         sector=Sector.EPISODIC,
@@ -278,7 +280,7 @@ _EVENTS: dict[type, Callable[[Message, Any], Event | None]] = {
     FoldedFacts: _folded,
     InvestigationFacts: _investigation,
     ActionFacts: _action,
-    DecisionFacts: _decision,
+    DecidedFacts: _decided,
     ReviewFacts: _flag,
     FlagClosedFacts: _flag_closed,
     EnactmentFacts: _enactment,

@@ -40,8 +40,8 @@ class LimitSettings(Settings, frozen=True):
 class PaceSettings(Settings, frozen=True):
     """[pace]"""
 
-    page_memories: Annotated[int, Meta(ge=1, le=10_000)] = 2_000
-    turn_s: Annotated[float, Meta(gt=0, le=1)] = 0.25
+    page_memories: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
+    turn_s: Annotated[float, Meta(gt=0, le=1)] = 0.2
 
 
 class MemorySettings(Settings, frozen=True):
