@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from kloros.chembus.facts_work import FoldedFacts, GapFoundFacts, InvestigationFacts, QuestionFacts
 from kloros.clock import us_to_seconds
@@ -16,6 +17,7 @@ from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
+from kloros.errors import StoreUnusable
 
 TALLY = "tally"
 
@@ -35,8 +37,9 @@ class CuriosityCoreConsumerDaemon(Consumer):
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
         self._own = OwnSettings(settings_file(self.place, stem_of(type(self))), CuriositySettings, self.log)
-        store = CuriosityStore(self.store.database)
-        self._waiting, self._open = store.waiting_count(), store.count(Status.OPEN)
+        self._waiting = self._open = 0
+        with suppress(StoreUnusable):  # known with the first batch that the disk takes
+            self._look(CuriosityStore(self.store.database))
         waiting = self.metrics.gauge("kloros_curiosity_candidates", "Findings that wait to be asked about.")
         waiting.set_function(lambda: float(self._waiting))
         unanswered = self.metrics.gauge("kloros_questions_open", "Questions that were asked and not answered yet.")
