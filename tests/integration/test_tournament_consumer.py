@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 from support.bench import Bench, bench
-from support.questions import Habits, incidents
+from support.questions import Habits, feed
 
 from kloros.chembus.facts_work import ImprovementFacts, TournamentFacts
 from kloros.chembus.memory import MemoryHub
@@ -25,13 +25,6 @@ from kloros.storage.artifacts import artifacts_under, split_name, verify
 CONFIG = Path(__file__).parents[2] / "config/tournament_consumer_config.toml"
 BEAT_S = 15.0
 Table = Bench[TournamentConsumerDaemon]
-
-
-def feed(table: Bench[Any], seed: int, count: int, habits: Habits = Habits()) -> None:  # noqa: B008
-    """The signals of so many incidents, as they come on the bus."""
-    for signal, facts in incidents(Random(seed), count, habits):
-        table.outsider.emit(signal, facts)
-    table.settle()
 
 
 def beat(table: Bench[Any], times: int = 1, signal: str = "Q_TRIGGER_TOURNAMENT") -> None:
@@ -143,7 +136,7 @@ def test_at_least_a_minute_lies_between_two_tournaments_and_one_round_is_played_
         reports.append((table.clock.monotonic_s(), table.heard("Q_CYCLE_REPORT")[-1].facts.processed))
     assert {rounds for _, rounds in reports} == {0, 1}
     played = [moment for moment, rounds in reports if rounds]
-    pauses = [later - earlier for earlier, later in zip(played, played[1:], strict=False) if later - earlier > BEAT_S]
+    pauses = [later - earlier for earlier, later in pairwise(played) if later - earlier > BEAT_S]
     assert len(ended(table, "semantic_dedup")) == len(ended(table, "curiosity")) == 1
     assert pauses == [60.0]
 

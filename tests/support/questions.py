@@ -16,6 +16,7 @@ from kloros.consumers.dedup.names import differ, names_of
 from kloros.consumers.dedup.question import text_of
 from kloros.consumers.dedup.vectors import packed, similarity
 from kloros.storage.database import Database
+from support.bench import Bench
 from support.ledgers import message
 
 UNITS = (
@@ -92,6 +93,13 @@ def incidents(chance: Random, count: int, habits: Habits = Habits()) -> Iterator
             answers.append(_answer(told, cause, unit, habits, chance))
         chance.shuffle(answers)
         yield from answers
+
+
+def feed(table: Bench[Any], seed: int, count: int, habits: Habits = Habits()) -> None:  # noqa: B008
+    """The signals of so many incidents, as they come on the bus, in no time."""
+    for signal, facts in incidents(Random(seed), count, habits):
+        table.outsider.emit(signal, facts)
+    table.settle()
 
 
 def history_of(given: Iterable[Given], database: Database) -> list[Asked]:

@@ -32,7 +32,9 @@ class CuriositySubject:
     )
 
     def examples(self, history: Sequence[Asked]) -> Sequence[Example]:
-        return [_example(each) for each in history if each.closed is not None and _is_decided_by_threshold(each)]
+        """Of a question that was folded, the one that stands for it was decided and answered in its place."""
+        stood = (each for each in history if each.closed is not None and each.folded_into is None)
+        return [_example(each) for each in stood if _is_decided_by_threshold(each)]
 
     def replay(self, parameters: Parameters, examples: Sequence[Example]) -> Outputs:
         thresholds = {category: parameters[f"medium_above.{category}"] for category in _DEFAULTS}
