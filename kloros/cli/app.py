@@ -10,6 +10,7 @@ import typer
 
 import kloros
 from kloros.cli import (
+    actions,
     bus,
     config,
     consume,
@@ -44,6 +45,9 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(memory.app, name="memory")
 app.add_typer(questions.app, name="questions")
 app.add_typer(investigations.app, name="investigations")
+app.add_typer(actions.app, name="actions")
+app.command(name="approve")(actions.approve)
+app.command(name="reject")(actions.reject)
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(config.app, name="config")
 app.command(name="doctor")(doctor.doctor)

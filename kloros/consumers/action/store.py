@@ -185,6 +185,11 @@ def open_flags(source: Reads, gap_id: str | None = None) -> list[Flag]:
     return _decoded(source.query("SELECT body FROM flags WHERE gap_id = ? AND closed_us IS NULL", (gap_id,)), Flag)
 
 
+def all_flags(source: Reads) -> list[Flag]:
+    """Open and closed ones."""
+    return _decoded(source.query("SELECT body FROM flags"), Flag)
+
+
 def has_ended(source: Reads, gap_id: str) -> bool:
     """Whether the finding is known to be over."""
     return bool(source.query("SELECT 1 FROM ended_gaps WHERE gap_id = ?", (gap_id,)))
