@@ -68,9 +68,10 @@ class JournalQuery:
 
     def _ask(self, what: list[str], limit: int, deadline: Deadline, since_us: int | None) -> list[JournalLine]:
         where = [] if since_us is None else [f"--since=@{since_us // US_PER_S}"]
-        command = [*self._command, *what, f"--lines={limit}", *where]
+        # The newest first: after a --since, --lines alone gives the oldest ones.
+        command = [*self._command, *what, "--reverse", f"--lines={limit}", *where]
         said = output_of(command, deadline.within(_CALL_S), limit * _LINE_BYTES)
-        return [line for line in map(_parsed, said.splitlines()) if line is not None]
+        return [line for line in map(_parsed, reversed(said.splitlines())) if line is not None]
 
 
 def _parsed(line: bytes) -> JournalLine | None:

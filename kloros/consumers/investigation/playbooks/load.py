@@ -34,8 +34,15 @@ class LoadInvestigator:
         resource = _RESOURCES[question.gap_type or ""]
         evidence = Evidence(playbook=self.name, subject=resource)
         evidence.saw(resource=resource, is_swap=question.gap_type == "swap_exhausted" or None)
+        evidence.saw(found_available_bytes=_found_available(question))
         look_at_load(evidence, resource, machine, deadline, self._sample_s, self._book.entries())
         return evidence
+
+
+def _found_available(question: QuestionFacts) -> int | None:
+    """How much memory could be had when too little was found."""
+    found = [each.partition("=")[2] for each in question.evidence if each.startswith("available_mib=")]
+    return int(found[0]) << 20 if found and found[0].isdigit() else None
 
 
 def look_at_load(
@@ -59,7 +66,7 @@ def look_at_load(
 def _tell_top(evidence: Evidence, resource: str, top: Use, load: Load, entries: dict[str, str]) -> None:
     amount, total = {
         "cpu": (top.cores, load.busy_cores),
-        "memory": (float(top.memory_bytes), evidence.number("total_bytes")),
+        "memory": (float(top.memory_bytes), evidence.number("total_bytes") - evidence.number("available_bytes")),
         "io": (top.io_bytes_per_s or top.waited, sum(use.io_bytes_per_s or use.waited for use in load.uses)),
     }[resource]
     evidence.saw(

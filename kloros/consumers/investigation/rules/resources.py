@@ -11,6 +11,8 @@ from kloros.consumers.investigation.rules.helps import pause_entry, prune_histor
 _ROOM_AGAIN_PERCENT = 85.0
 _MUCH = 0.3
 _MOST_OF_IT = 0.4
+# So many times the memory that could be had when too little was found: then it is over.
+_MUCH_MORE = 1.2
 _NAMES = {"cpu": "CPU time", "memory": "memory", "io": "disk traffic"}
 
 
@@ -113,7 +115,7 @@ def _memory(evidence: Evidence) -> str:
     swap = " Swap is used up too." if evidence.holds("is_swap") else ""
     return (
         f"{evidence.text('top_name')} holds {size(evidence.number('top_bytes'))} of memory, "
-        f"{evidence.number('top_share'):.0%} of what the machine has "
+        f"{evidence.number('top_share'):.0%} of what is used "
         f"(largest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')}).{swap}"
     )
 
@@ -134,7 +136,9 @@ def _passed(evidence: Evidence) -> bool:
     """Nobody waits for it now: what was there is over."""
     resource = evidence.text("resource")
     if resource == "memory" and evidence.number("total_bytes"):
-        plenty = evidence.number("available_bytes") >= 0.2 * evidence.number("total_bytes")
+        available = evidence.number("available_bytes")
+        plenty = available >= 0.2 * evidence.number("total_bytes")
+        plenty = plenty and available > _MUCH_MORE * evidence.number("found_available_bytes")
         return plenty and evidence.number("some_avg10") < 5
     return bool(resource) and "some_avg10" in evidence.seen and evidence.number("some_avg10") < 5
 
