@@ -1,7 +1,8 @@
 """No side effects: while a subject's code runs in this thread, files, sockets, processes and threads are out of reach.
 
 Subjects are pure functions by contract; the import contract checks the built-in ones, this stops those of others. It
-rests on Python's audit events: code that means harm, written in C, is not what it is for.
+rests on Python's audit events, which tell of sleeping and of new threads only from 3.13 on. Code that means harm is not
+what it is for.
 """
 
 from __future__ import annotations
