@@ -15,6 +15,7 @@ from kloros.cli import (
     config,
     consume,
     doctor,
+    finding_story,
     investigations,
     journal,
     ledger,
@@ -48,6 +49,7 @@ app.add_typer(investigations.app, name="investigations")
 app.add_typer(actions.app, name="actions")
 app.command(name="approve")(actions.approve)
 app.command(name="reject")(actions.reject)
+app.command(name="story")(finding_story.story)
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(config.app, name="config")
 app.command(name="doctor")(doctor.doctor)

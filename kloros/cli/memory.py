@@ -202,7 +202,7 @@ def _tell(each: Memory, fading: Fading, now_us: int) -> None:
         ("score", f"{_score(each, fading, now_us):.2f}, remembered {rest} if nobody looks at it"),
         ("created", _ago(each.created_us, now_us)),
         ("last", f"{_ago(each.accessed_us, now_us)}{often}"),
-        ("finding", f"{each.gap_id}, see kloros story {each.gap_id}" if each.gap_id else ""),
+        ("story", f"kloros story {each.gap_id}" if each.gap_id else ""),
         ("belongs to", each.related),
     ):
         if told:

@@ -87,6 +87,19 @@ class HistoryReader:
         """Every signal there is."""
         return [name for (name,) in self._all(_SIGNALS, ())]
 
+    def incidents(self, beginning: str, limit: int) -> list[str]:
+        """The incidents whose name begins so, in order; at most so many."""
+        found: list[str] = []
+        above, condition = beginning, ">="
+        while len(found) < limit:
+            sql = f"SELECT min(incident_id) FROM messages WHERE incident_id {condition} ?"
+            (name,) = self._all(sql, (above,))[0]
+            if name is None or not name.startswith(beginning):
+                break
+            found.append(name)
+            above, condition = name, ">"
+        return found
+
     def _streams(self, wanted: Wanted, *, newest_first: bool, page_rows: int = PAGE_ROWS) -> list[Iterator[Entry]]:
         """One stream per value of the most telling index, so that each of them comes out of it in order of time."""
         pages = _Pages(self, newest_first, page_rows)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from kloros.chembus.envelope import Message
+from kloros.chembus.envelope import Message, codec_for
 from kloros.chembus.vocabulary import VOCABULARY
+from kloros.storage.database import Database
+from kloros.storage.history_rows import Row, zooid_of
+from kloros.storage.history_store import HISTORY_TABLES, HistoryStore
 
 GAP, QUESTION, ACTION, FLAG = "4fe13b0c9a7d2e15", "q-1a2b3c4d", "a-5e6f7a8b", "f-9c0d1e2f"
 TS = 1_763_000_000.0
@@ -76,7 +81,7 @@ def message(
     """A message with typed facts."""
     shape = VOCABULARY.lookup(signal).facts
     incident_id = incident_id or facts.get("gap_id")
-    return Message(
+    return codec_for(shape).message_type(
         signal=signal,
         ecosystem="tests",
         facts=msgspec.convert(facts, shape),
@@ -90,4 +95,18 @@ def message(
 
 def whole_life(since_ts: float = TS) -> list[Message]:
     """CHAIN as messages."""
-    return [message(signal, facts, since_ts + after_s, pub) for after_s, signal, pub, facts in CHAIN]
+    return [
+        message(signal, facts, since_ts + after_s, pub, facts.get("gap_id", GAP))
+        for after_s, signal, pub, facts in CHAIN
+    ]
+
+
+def write_history(path: Path, messages: Iterable[Message]) -> None:
+    """A history file with these in it, as the historian writes it."""
+    rows = [
+        Row(round(m.ts * 1e6), m.signal, zooid_of(m.pub), m.pub, m.incident_id, codec_for(type(m.facts)).encode(m), 1)
+        for m in messages
+    ]
+    database = Database(path, HISTORY_TABLES)
+    HistoryStore(lambda: database).add(rows)
+    database.close()
