@@ -63,8 +63,8 @@ WORK = (
         "Q_INVESTIGATION_COMPLETE",
         facts_work.InvestigationFacts,
         "introspection",
-        "investigation",
-        "action, decay, optimiser",
+        "investigation; semantic dedup for what it refuses",
+        "curiosity, semantic dedup, action, decay, optimiser",
         "An investigation ended.",
     ),
     durable(

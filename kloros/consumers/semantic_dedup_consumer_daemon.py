@@ -93,7 +93,8 @@ class SemanticDedupConsumerDaemon(Consumer):
         desk = self._desk(store, cycle.load(TALLY, Tally))
         self._counts = store.counts()
         # Statements of a cycle are run when it is done: what is given up now must not be folded into any more.
-        if not desk.give_up_unanswered() and self._is_due(cycle, store):
+        is_tidy = not desk.give_up_unanswered() and not desk.keep_folded_within_limits()
+        if is_tidy and self._is_due(cycle, store):
             self._fold(cycle, store, desk, comparison)
         for told in desk.told:
             cycle.emit(told.signal, told.facts, incident_id=told.incident_id)

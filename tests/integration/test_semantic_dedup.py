@@ -352,6 +352,39 @@ def test_beyond_the_limit_the_least_valuable_open_ones_give_way(
         assert_nothing_is_lost(table)
 
 
+def test_beyond_the_limit_the_least_valuable_folded_ones_are_refused(
+    tmp_path: Path, settings: Callable[[str], None]
+) -> None:
+    settings("[limits]\nfolded = 2\n")
+    with bench(SemanticDedupConsumerDaemon, tmp_path) as table:
+        for number, level in enumerate(("CRITICAL", "MEDIUM", "LOW", "HIGH", "LOW")):
+            ask(table, f"q-{number}", NGINX, level=level, value_estimate=float(number))
+        fold(table)
+        beat(table)
+        assert stands_for(table) == {"q-0": 3}
+        assert refused(table) == ["q-4", "q-2"]
+        assert rows(table, "folded") == {"q-1", "q-3"}
+        assert_nothing_is_lost(table)
+
+
+def test_a_lowered_limit_is_reached_step_by_step(
+    tmp_path: Path, settings: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kloros.consumers.dedup.desk.MOST_GIVEN_UP", 4)
+    with bench(SemanticDedupConsumerDaemon, tmp_path) as table:
+        for number in range(20):
+            ask(table, f"q-{number:02}", f"Why does unit{number}.service fail?", value_estimate=float(number))
+        fold(table)
+        settings("[limits]\nopen = 5\n")
+        table.daemon.reload()
+        for number in range(20, 25):
+            ask(table, f"q-{number}", f"Why does unit{number}.service fail?", value_estimate=float(number))
+            fold(table)
+        assert stands_for(table) == {f"q-{number}": 1 for number in range(20, 25)}
+        assert refused(table)[:4] == ["q-00", "q-01", "q-02", "q-03"]
+        assert_nothing_is_lost(table)
+
+
 def test_an_open_question_that_nobody_answers_is_given_up(table: Table) -> None:
     ask(table, "q-1", NGINX)
     ask(table, "q-2", NGINX_SAID_OTHERWISE, level="LOW")

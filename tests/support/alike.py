@@ -30,7 +30,6 @@ class Score:
 
     right: Counter[tuple[bool, str]] = field(default_factory=Counter)
     wrong: Counter[tuple[bool, str]] = field(default_factory=Counter)
-    mistakes: list[tuple[Pair, float]] = field(default_factory=list)
 
     @property
     def precision(self) -> float:
@@ -68,10 +67,16 @@ def score(embedder: Embedder, given: list[Pair], threshold: float = 0.85, names_
     result = Score()
     for pair in given:
         one, other = (packed(vector) for vector in embedder.embed([pair.one, pair.other]))
-        alike = similarity(one, other)
-        names = [frozenset(names_of(text).certain) for text in (pair.one, pair.other)]
-        is_folded = alike >= threshold and not (names_must_agree and differ(*names))
-        (result.right if is_folded == pair.is_same else result.wrong)[pair.is_same, pair.kind] += 1
-        if is_folded != pair.is_same:
-            result.mistakes.append((pair, alike))
+        is_right = is_folded(pair.one, pair.other, one, other, threshold, names_must_agree) == pair.is_same
+        (result.right if is_right else result.wrong)[pair.is_same, pair.kind] += 1
     return result
+
+
+def is_folded(
+    one: str, other: str, vector: bytes, other_vector: bytes, threshold: float = 0.85, names_must_agree: bool = True
+) -> bool:
+    """Whether one would be folded into the other."""
+    if similarity(vector, other_vector) < threshold:
+        return False
+    names = [frozenset(names_of(text).certain) for text in (one, other)]
+    return not (names_must_agree and differ(*names))

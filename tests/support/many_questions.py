@@ -16,7 +16,7 @@ _ABOUT = (
 )
 _WORDS = (
     "checksum handshake replica tenant cursor lease quorum snapshot shard broker ledger socket payload header cipher"
-    " token bucket mirror tablet segment region gateway tunnel relay spool record index digest marker window counter buffer"
+    " token bucket mirror tablet segment region gateway tunnel relay spool record index digest marker window counter"
 )
 
 

@@ -20,6 +20,8 @@ WITHDRAWN = "withdrawn"
 RESTORED = "restored"
 REFUSED = "refused"
 UNANSWERED = "unanswered"
+# Open or folded questions given up on one beat: no more may be told at once than the bus takes.
+MOST_GIVEN_UP = 1_000
 _SIMILARITY_DIGITS = 4
 
 
@@ -103,11 +105,23 @@ class Desk:
     def give_up_unanswered(self) -> int:
         """End the open questions that nobody answers; returns how many groups there were."""
         days = self._settings.limits.unanswered_after_d
-        unanswered = self._store.open_since(self._now_us - round(days * US_PER_DAY))
+        unanswered = self._store.open_since(self._now_us - round(days * US_PER_DAY), MOST_GIVEN_UP)
         for question in unanswered:
             likes = self._store.folded_into(question.question_id)
             self._refuse_open(question, likes, UNANSWERED, f"nobody answered for {days:g} days")
         return len(unanswered)
+
+    def keep_folded_within_limits(self) -> int:
+        """Refuse the least valuable of those that are folded, beyond the limit; returns how many."""
+        limit = self._settings.limits.folded
+        if self._store.counts()["folded"] <= limit:
+            return 0
+        excess = self._store.least_valuable("folded", beyond=limit)[-MOST_GIVEN_UP:]
+        for question in excess:
+            if folded := self._store.folded_question(question.question_id):
+                self._unfold(*folded)
+                self._refuse(question, REFUSED, f"more than {limit} questions are folded", into=folded[1])
+        return len(excess)
 
     def settle(self, outcome: Folded) -> None:
         """Keep and tell what became of a batch of those that waited."""
@@ -138,7 +152,9 @@ class Desk:
             return {}
         known = {question.question_id: question for question in self._store.least_valuable("open", beyond=0)}
         every = sorted([*known.values(), *outcome.opened], key=lambda question: question.worth)
-        return {question.question_id: known.get(question.question_id) for question in every[limit:]}
+        losers = {question.question_id: known.get(question.question_id) for question in reversed(every[limit:])}
+        given_up = [question_id for question_id, loser in losers.items() if loser is not None][MOST_GIVEN_UP:]
+        return {question_id: loser for question_id, loser in losers.items() if question_id not in set(given_up)}
 
     def _full(self) -> str:
         return f"more than {self._settings.limits.open} questions are open"

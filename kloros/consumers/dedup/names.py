@@ -6,6 +6,7 @@ Two questions that name different things are different questions, however alike 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from kloros.consumers.dedup.lexicon import CONCEPTS, is_stop_word, stem
@@ -13,6 +14,7 @@ from kloros.consumers.dedup.lexicon import CONCEPTS, is_stop_word, stem
 # More of a text than this says nothing new, and must not cost anything either.
 MAX_TEXT_CHARS = 1_000
 MAX_NAMES = 32
+_MANY = 2_048
 
 _MARK = re.compile(r"<\w+>|…")
 _VARIES = re.compile(
@@ -70,6 +72,7 @@ class Names(NamedTuple):
     """The text without them, in lower case."""
 
 
+@lru_cache(maxsize=_MANY)
 def names_of(text: str) -> Names:
     """What `text` names, and what else it says."""
     text = _spelled_alike(text[:MAX_TEXT_CHARS])

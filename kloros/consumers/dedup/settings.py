@@ -23,6 +23,7 @@ class LimitSettings(Settings, frozen=True):
 
     waiting: AtLeastOne = 2_000
     open: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+    folded: Annotated[int, Meta(ge=1, le=5_000)] = 5_000
     unanswered_after_d: Annotated[float, Meta(gt=0, le=3650)] = 7.0
     ended: AtLeastOne = 10_000
     vectors: AtLeastOne = 20_000

@@ -107,7 +107,7 @@ class DedupStore:
         return self._questions(f"SELECT {_COLUMNS} FROM waiting {_IN_ORDER} LIMIT ?", (most,))
 
     def least_valuable(self, table: str, beyond: int) -> list[Question]:
-        """Those of `waiting` or `open` that are too many, when `beyond` of them are the most valuable."""
+        """Those of `waiting`, `open` or `folded` that are too many, when `beyond` of them are the most valuable."""
         return self._questions(f"SELECT {_COLUMNS} FROM {table} {_IN_ORDER} LIMIT -1 OFFSET ?", (beyond,))
 
     def open_question(self, question_id: str) -> tuple[Question, int, int] | None:
@@ -130,9 +130,10 @@ class DedupStore:
             rows = self._tables.query(sql, tuple(question_ids))
         return {question_id: (text, text_id) for question_id, text, text_id in rows}
 
-    def open_since(self, before_us: int) -> list[Question]:
-        """Those that have been open since before that moment."""
-        return self._questions(f"SELECT {_COLUMNS} FROM open WHERE opened_us < ?", (before_us,))
+    def open_since(self, before_us: int, most: int) -> list[Question]:
+        """Those that have been open since before that moment, the oldest first."""
+        sql = f"SELECT {_COLUMNS} FROM open WHERE opened_us < ? ORDER BY opened_us LIMIT ?"
+        return self._questions(sql, (before_us, most))
 
     def of_gap(self, table: str, gap_id: str) -> list[Question]:
         """Those of `waiting`, `open` or `folded` that are about that finding."""
@@ -202,8 +203,11 @@ class DedupStore:
         self._tables.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", (text_id, embedder, vector, now_us))
 
     def forget(self, ended: int, vectors: int) -> None:
-        """Let the oldest records, and the oldest vectors of texts that are not open, go beyond these numbers."""
+        """Let the oldest records, and the oldest vectors of texts that neither wait nor are open, go beyond these
+        numbers."""
         self._tables.execute("DELETE FROM ended WHERE seq <= (SELECT max(seq) FROM ended) - ?", (ended,))
+        if self._number("SELECT count(*) FROM vectors") <= vectors:
+            return
         self._tables.execute(
             "DELETE FROM vectors WHERE (text_id, embedder) IN (SELECT text_id, embedder FROM vectors"
             " WHERE text_id NOT IN (SELECT text_id FROM open UNION SELECT text_id FROM waiting)"
