@@ -34,15 +34,8 @@ class LoadInvestigator:
         resource = _RESOURCES[question.gap_type or ""]
         evidence = Evidence(playbook=self.name, subject=resource)
         evidence.saw(resource=resource, is_swap=question.gap_type == "swap_exhausted" or None)
-        evidence.saw(found_available_bytes=_found_available(question))
         look_at_load(evidence, resource, machine, deadline, self._sample_s, self._book.entries())
         return evidence
-
-
-def _found_available(question: QuestionFacts) -> int | None:
-    """How much memory could be had when too little was found."""
-    found = [each.partition("=")[2] for each in question.evidence if each.startswith("available_mib=")]
-    return int(found[0]) << 20 if found and found[0].isdigit() else None
 
 
 def look_at_load(

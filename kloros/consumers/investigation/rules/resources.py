@@ -11,8 +11,8 @@ from kloros.consumers.investigation.rules.helps import pause_entry, prune_histor
 _ROOM_AGAIN_PERCENT = 85.0
 _MUCH = 0.3
 _MOST_OF_IT = 0.4
-# So many times the memory that could be had when too little was found: then it is over.
-_MUCH_MORE = 1.2
+# Of all memory: who holds so much is worth naming, also when there is enough again.
+_LARGE = 0.1
 _NAMES = {"cpu": "CPU time", "memory": "memory", "io": "disk traffic"}
 
 
@@ -136,16 +136,14 @@ def _passed(evidence: Evidence) -> bool:
     """Nobody waits for it now: what was there is over."""
     resource = evidence.text("resource")
     if resource == "memory" and evidence.number("total_bytes"):
-        available = evidence.number("available_bytes")
-        plenty = available >= 0.2 * evidence.number("total_bytes")
-        plenty = plenty and available > _MUCH_MORE * evidence.number("found_available_bytes")
+        plenty = evidence.number("available_bytes") >= 0.2 * evidence.number("total_bytes")
         return plenty and evidence.number("some_avg10") < 5
     return bool(resource) and "some_avg10" in evidence.seen and evidence.number("some_avg10") < 5
 
 
 _LOAD = (
     Rule(
-        "pressure_passed", lambda e: _passed(e) and not _is_busy_hog(e),
+        "pressure_passed", lambda e: _passed(e) and not _is_large_hog(e),
         lambda e: f"There is enough {_NAMES[e.text('resource')]} again; who took it is not to be seen any more.", 0.6,
     ),
     Rule("cpu_hog", _is_hog("cpu"), _cpu, 0.9, pause_entry,
@@ -163,8 +161,10 @@ _LOAD = (
 )  # fmt: skip
 
 
-def _is_busy_hog(evidence: Evidence) -> bool:
-    """Somebody who takes most of the machine's CPUs is to be named even when nobody waits for the moment."""
+def _is_large_hog(evidence: Evidence) -> bool:
+    """Somebody who takes most of it, and much, is to be named even when nobody waits for the moment."""
+    if evidence.text("resource") == "memory":
+        return _is_hog("memory")(evidence) and evidence.number("top_bytes") >= _LARGE * evidence.number("total_bytes")
     return evidence.text("resource") == "cpu" and evidence.number("top_cores") >= 0.5 * max(1, evidence.count("cores"))
 
 
