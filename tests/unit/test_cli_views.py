@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.chain import ACTED, ASKED, CONCLUDED, whole_life
+from support.chain import message as chain_message
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import (
@@ -149,6 +151,23 @@ def test_ticks_and_unchanged_heartbeats_are_folded() -> None:
     assert hidden == [False, True, False, True]
 
 
+def test_what_the_chain_says_twice_is_told_once() -> None:
+    fold = Fold(5)
+    told = [fold.hides(each) for each in (*whole_life(), *whole_life()) if each.signal.startswith(("Q_", "FLAG_"))]
+    #       asked  folded handed taken.. concluded     flagged decided done closed
+    assert told[:9] == [False] * 9
+    assert told[9:] == [False, True, False, False, False, True, False, False, False]
+    alone = {**ASKED, "folded": 1}
+    for signal, facts in (
+        ("Q_CURIOSITY_INVESTIGATE", alone),
+        ("Q_ACTION_SPAWNED", {**ACTED, "mode": "observe"}),
+        ("Q_ACTION_COMPLETE", {**ACTED, "outcome": "withdrawn"}),
+        ("Q_INVESTIGATION_COMPLETE", {**CONCLUDED, "status": "withdrawn"}),
+    ):
+        assert fold.hides(chain_message(signal, facts))
+        assert not Fold(None).hides(chain_message(signal, facts))
+
+
 def test_who_asks_for_topics_gets_every_one() -> None:
     fold = Fold(None)
     assert not any(fold.hides(each) for each in (tick(), tick(), message("HEARTBEAT", heart())))
@@ -188,6 +207,49 @@ def test_only_whole_stories_are_shown_where_they_fit() -> None:
         picture.add(report(beat))
     assert len(picture.latest_lines(3)) == 2
     assert texts(picture, 1) == ["introspection_daemon reacted"]
+
+
+ACTING = {"daemon": "action_consumer_daemon", "schedule": "action_processing", "source": "trigger", "outcome": "ok"}
+
+
+def test_the_work_of_a_cycle_stands_under_its_trigger_and_other_work_by_itself() -> None:
+    picture = Picture()
+    beat = TriggerFacts(schedule="action_processing", beat=1)
+    acting = heart("action_consumer_daemon", schedule="action_processing")
+    spawned, flag = (each for each in whole_life() if each.signal in ("Q_ACTION_SPAWNED", "FLAG_FOR_REVIEW"))
+    done = CycleReportFacts(**ACTING, beat=1, started_ts=NOW_TS, duration_s=0.1)
+    for each in (
+        message("HEARTBEAT", acting, "action_consumer_daemon@b.1.x"),
+        message("Q_TRIGGER_ACTION_PROCESSING", beat),
+        trigger(7),
+        spawned,
+        message("Q_CYCLE_REPORT", done, "action_consumer_daemon@b.1.x"),
+        flag,
+    ):
+        picture.add(each)
+    assert texts(picture)[1:] == [
+        "Q_TRIGGER_ACTION_PROCESSING emitted",
+        "action_consumer_daemon takes up restart_unit web.service [approve]",
+        "action_consumer_daemon reacted",
+        "Q_TRIGGER_INTROSPECTION emitted",
+        "action_consumer_daemon needs a person",
+    ]
+    assert not picture.latest_lines(1)[0].is_reaction
+
+
+def test_the_work_is_kept_apart_from_the_feed_and_counted() -> None:
+    picture = Picture()
+    for each in whole_life():
+        picture.add(each)
+    for beat in range(300):
+        picture.add(trigger(beat))
+    assert [line.text.split(" ")[1] for line in picture.work] == [
+        "asks:", "folds", "hands", "concludes:", "takes", "needs", "is", "needs",
+    ]  # fmt: skip
+    assert picture.steps == {"questions": 1, "investigations": 1, "actions": 1, "flags": 1}
+    for _ in range(100):
+        picture.add(whole_life()[1])
+    assert len(picture.work) == 50
 
 
 def test_stories_are_bounded() -> None:
@@ -300,6 +362,20 @@ def test_the_view_fits_its_terminal_and_shows_what_matters(width: int, height: i
     for words in ("KLoROS", "curiosity_generation", "introspection_daemon", "Q_TRIGGER_INTROSPECTION"):
         assert words in shown
     assert ("all quiet" if findings == 0 else "unit number 0 failed") in shown
+
+
+def test_the_view_shows_the_chain_at_work_where_there_is_room() -> None:
+    drawn = scene()
+    for each in (*whole_life(), *(trigger(beat) for beat in range(8, 300))):
+        drawn.picture.add(each)
+    shown = screen(drawn, 120, 40)
+    at_work = shown.index(next(line for line in shown if "at work" in line))
+    assert "needs a person: restart_unit web.service is only observed" in "".join(shown[at_work + 1 : at_work + 6])
+    assert "at work" not in "\n".join(screen(drawn, 80, 20))
+    for width, height in ((80, 20), (80, 24), (100, 30), (170, 40), (250, 70)):
+        lines = screen(drawn, width, height)
+        assert len(lines) <= height
+        assert any("Q_TRIGGER_INTROSPECTION" in line for line in lines)
 
 
 def test_the_view_can_be_drawn_before_anything_was_heard() -> None:

@@ -21,6 +21,8 @@ from kloros.consumers.introspection.findings import US_PER_S, Finding
 # From here on schedule and daemons stand side by side.
 WIDE_COLUMNS = 140
 MIN_STORY_LINES = 6
+MIN_SCHEDULE_LINES = 3
+MOST_WORK_LINES = 5
 _MODE_STYLES = {"normal": "green", "killed": "bold red"}
 _OUTCOME_STYLES = {"ok": "green", "over_budget": "yellow"}
 
@@ -43,9 +45,12 @@ def draw(scene: Scene, width: int, height: int) -> RenderableType:
     findings = _findings(scene, finding_room)
     daemons = _daemons(scene)
     aside_height = len(findings) + 1 + len(scene.zooids) + 2
+    spare = height - 2 - MIN_STORY_LINES - aside_height - (0 if is_wide else MIN_SCHEDULE_LINES + 1)
+    work = _work(scene, min(MOST_WORK_LINES, spare - 1))
+    aside_height += len(work)
     schedule_room = height - 2 - MIN_STORY_LINES - (0 if is_wide else aside_height + 1)
-    schedule, schedule_height = _schedule(scene, max(3, schedule_room))
-    aside = Group(_rule("daemons"), daemons, _rule("open findings"), *findings)
+    schedule, schedule_height = _schedule(scene, max(MIN_SCHEDULE_LINES, schedule_room))
+    aside = Group(_rule("daemons"), daemons, _rule("open findings"), *findings, *work)
     left = Group(_rule("schedule"), schedule)
     if is_wide:
         pair = Table.grid(expand=True, padding=(0, 2))
@@ -141,6 +146,12 @@ def _findings(scene: Scene, room: int) -> list[RenderableType]:
     if len(shown) < len(scene.findings):
         lines.append(Text(f"and {len(scene.findings) - len(shown)} more", "dim"))
     return lines
+
+
+def _work(scene: Scene, room: int) -> list[RenderableType]:
+    """What was asked, concluded and done of late, under its own heading; the feed below moves on."""
+    lines = list(scene.picture.work)[-room:] if room > 0 else []
+    return [_rule("at work"), *map(_story_line, (line._replace(is_reaction=False) for line in lines))] if lines else []
 
 
 def _finding(finding: Finding, now_ts: float) -> RenderableType:

@@ -110,7 +110,12 @@ def _say_farewell(picture: Picture, suite: Suite, log: RunLog, late: Sequence[st
     up = "" if picture.tick is None else f" after {duration(picture.tick.uptime_s)}"
     say(
         f"KLoROS ended{up}: {picture.ticks} ticks, {picture.triggers} triggers, {picture.cycle_count} cycles, "
-        f"{len(open_findings(suite))} findings open. The daemons' log: {log}"
+        f"{len(open_findings(suite))} findings open{_work_done(picture)}. The daemons' log: {log}"
     )
     if late:
         print(f"kloros: these did not end in time: {', '.join(late)}", file=sys.stderr)
+
+
+def _work_done(picture: Picture) -> str:
+    counted = ", ".join(f"{count} {kind}" for kind, count in picture.steps.items())
+    return f", {counted}" if counted else ""

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import CycleReportFacts, HeartbeatFacts, TickFacts, TriggerFacts
-from kloros.chembus.facts_work import GapFoundFacts
+from kloros.chembus.facts_work import (
+    ActionFacts,
+    FlagClosedFacts,
+    FoldedFacts,
+    GapFoundFacts,
+    InvestigationFacts,
+    QuestionFacts,
+    ReviewFacts,
+)
 from kloros.cli.story.fold import Fold
 from kloros.cli.story.narrate import Line, narrate, publisher
 from kloros.cli.story.ticks import TickBook
 
 STORIES_KEPT = 200
+WORK_KEPT = 50
+# What is done in a cycle stands under its trigger as long as that is still to be seen; this many stories back.
+STORIES_IN_SIGHT = 5
+# The steps of the chain that are worth a place of their own, and what they are counted as.
+STEPS: dict[type, str] = {
+    QuestionFacts: "questions", InvestigationFacts: "investigations", ActionFacts: "actions", ReviewFacts: "flags",
+    FlagClosedFacts: "", FoldedFacts: "",
+}  # fmt: skip
 
 
 @dataclass
@@ -23,6 +39,7 @@ class Story:
     schedule: str | None = None
     beat: int | None = None
     reactions: list[Line] = field(default_factory=list)
+    is_answered: bool = False
 
 
 @dataclass
@@ -37,6 +54,10 @@ class Picture:
     cycles: dict[str, CycleReportFacts] = field(default_factory=dict)
     cycle_count: int = 0
     stories: deque[Story] = field(default_factory=lambda: deque(maxlen=STORIES_KEPT))
+    work: deque[Line] = field(default_factory=lambda: deque(maxlen=WORK_KEPT))
+    """The latest questions, conclusions, actions and flags."""
+    steps: Counter[str] = field(default_factory=Counter)
+    """How many of each."""
     _book: TickBook = field(default_factory=TickBook)
     _fold: Fold = field(default_factory=lambda: Fold(1 << 62))
     _found: dict[str, list[Line]] = field(default_factory=dict)
@@ -64,8 +85,36 @@ class Picture:
             # A cycle tells its findings just before its report: they are kept until it says which beat it was.
             self.findings_told += 1
             self._found.setdefault(publisher(message), []).append(narrate(message))
+        elif type(facts) in STEPS:
+            self._add_work(message)
         else:
             self._add_other(message)
+
+    def _add_work(self, message: Message) -> None:
+        """A step of the chain: under the trigger of the cycle that it belongs to, else by itself, at once."""
+        if self._fold.hides(message):
+            return
+        line = narrate(message)
+        kind = STEPS[type(message.facts)]
+        if kind and message.signal not in ("Q_CURIOSITY_INVESTIGATE", "Q_ACTION_SPAWNED"):
+            self.steps[kind] += 1
+        self.work.append(line)
+        story = self._cycle_of(publisher(message))
+        if story is None:
+            self.stories.append(Story(line._replace(is_reaction=False)))
+        else:
+            story.reactions.append(line)
+
+    def _cycle_of(self, daemon: str) -> Story | None:
+        """The trigger to which that daemon has not answered yet."""
+        report, heart = self.cycles.get(daemon), self.hearts.get(daemon)
+        schedule = report.schedule if report else heart.schedule if heart else None
+        if schedule is None:
+            return None
+        for story, _ in zip(reversed(self.stories), range(STORIES_IN_SIGHT), strict=False):
+            if story.schedule == schedule:
+                return None if story.is_answered else story
+        return None
 
     def _add_other(self, message: Message) -> None:
         facts = message.facts
@@ -82,6 +131,7 @@ class Picture:
             )
             if is_same_entry and (report.beat is None or story.beat == report.beat):
                 story.reactions += lines
+                story.is_answered = True
                 return
         self.stories.append(Story(lines[0], reactions=lines[1:]))
 
