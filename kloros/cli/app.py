@@ -12,6 +12,7 @@ import kloros
 from kloros.cli import (
     actions,
     bus,
+    candidates,
     config,
     consume,
     doctor,
@@ -49,6 +50,7 @@ app.add_typer(investigations.app, name="investigations")
 app.add_typer(actions.app, name="actions")
 app.command(name="approve")(actions.approve)
 app.command(name="reject")(actions.reject)
+app.add_typer(candidates.app, name="candidates")
 app.command(name="story")(finding_story.story)
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(config.app, name="config")
