@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from kloros.machine.users import group_name, user_name
+from kloros.machine.users import OVERFLOW_ID, group_name, sees_all_users, user_name
 
 Fault = Literal["missing", "directory", "not_executable", "bad_interpreter", "bad_format", "unseen"]
 _ELF = b"\x7fELF"
@@ -47,12 +47,18 @@ def look_at_program(path: str) -> Program:
 
 
 def describe_access(path: str) -> str | None:
-    """`root:shadow, mode 0640`; None when it cannot be seen or is not there."""
+    """`root:shadow, mode 0640`; None when it cannot be seen or is not there.
+
+    Inside a user namespace (PrivateUsers=) other owners cannot be told apart, and only the mode is said.
+    """
     try:
         state = Path(path).stat()
     except (OSError, ValueError):
         return None
-    return f"{user_name(state.st_uid)}:{group_name(state.st_gid)}, mode {stat.S_IMODE(state.st_mode):04o}"
+    mode = f"mode {stat.S_IMODE(state.st_mode):04o}"
+    if OVERFLOW_ID in (state.st_uid, state.st_gid) and not sees_all_users():
+        return mode
+    return f"{user_name(state.st_uid)}:{group_name(state.st_gid)}, {mode}"
 
 
 def _is_there(path: str) -> bool:

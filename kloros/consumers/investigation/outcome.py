@@ -10,7 +10,7 @@ from kloros.consumers.investigation.rule import Conclusion
 
 _IDS = ("question_id", "gap_id", "gap_type", "capability_key", "priority", "category", "action_class", "evidence_hash")
 _TEXTS = ("question", "hypothesis", "gap_name")
-ID_CHARS = 200
+ID_CHARS = 256
 _TEXT_CHARS, _LINES, _LINE_CHARS = 500, 50, 300
 SUPPRESSED = "Not looked into: the last {count} investigations of this failed ({reason})."
 REFUSED = "Not looked into: {limit} questions wait already, each of them worth more."

@@ -59,11 +59,14 @@ def telling_directory(directories: list[tuple[str, int]], root: str) -> tuple[st
     place = root
     while True:
         prefix = place.rstrip("/") + "/"
-        children = [
-            (path, size) for path, size in directories if path.startswith(prefix) and "/" not in path[len(prefix) :]
-        ]
+        children = [(path, taken) for path, taken in directories if _is_child(path, prefix)]
         largest = max(children, key=lambda child: child[1], default=None)
         if largest is None or largest[1] < 0.6 * sizes.get(place, 0):
             break
         place = largest[0]
     return (place, sizes[place]) if sizes.get(place) else None
+
+
+def _is_child(path: str, prefix: str) -> bool:
+    name = path[len(prefix) :]
+    return path.startswith(prefix) and bool(name) and "/" not in name

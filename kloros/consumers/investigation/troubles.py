@@ -82,7 +82,7 @@ _TELLING = re.compile(
     r"\b(?:error|fail(?:ed|ure)?|fatal|exception|panic|critical|abort(?:ed|ing)?|cannot|could not)\b", re.I
 )
 _PATH = re.compile(r"(?<![\w/.])(/[^\s'\"`:,;()\[\]<>]+)")
-_PORT = re.compile(r"(?:\bport[ :=]+|[\])\w.*]:)(\d{2,5})\b")
+_PORT = re.compile(r"(?:\bport[ :=]+|[\])\w.*:]:)(\d{2,5})\b")
 
 
 def trouble_in(line: str) -> Trouble | None:

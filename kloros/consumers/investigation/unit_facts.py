@@ -82,6 +82,8 @@ def tell_life(evidence: Evidence, lines: Sequence[JournalLine]) -> Life:
     )  # fmt: skip
     if evidence.holds("step") and life.step == evidence.text("step"):
         evidence.saw(step_program=life.step_program, step_reason=life.step_reason)
+    if end is not None:
+        evidence.saw(last_end_s=end.ts_us / US_PER_S)
     if life.failed_us:
         evidence.saw(first_failed_s=life.failed_us[0] / US_PER_S, last_failed_s=life.failed_us[-1] / US_PER_S)
     _tell_own_lines(evidence, lines, life)

@@ -92,7 +92,7 @@ def _look_at_room(evidence: Evidence, path: str | None, machine: Machine) -> Non
         evidence.note(f"{mount.point}: {what} free")
     if full:
         evidence.saw(full_mount=full[0].point)
-    elif path is not None:
+    elif path is not None and not path.startswith("/dev/"):
         evidence.saw(has_room_now=True)
 
 

@@ -16,6 +16,7 @@ _FULL = 0.95
 _KILLED = re.compile(r"Killed process (?P<pid>\d+) \((?P<name>[^)]*)\)")
 _US_PER_S = 1_000_000
 _AROUND_S = 120
+_NEAR_US = 2 * _US_PER_S
 
 
 def look_at_memory(evidence: Evidence, state: UnitState, machine: Machine, deadline: Deadline) -> None:
@@ -50,11 +51,17 @@ def _ask_the_kernel(evidence: Evidence, state: UnitState, machine: Machine, dead
     except CannotObserve as error:
         evidence.lack(no_journal(error))
         return
+    pid, program = state.number("ExecMainPID") or 0, evidence.text("exec_path").rpartition("/")[2]
+    ended_us = round(evidence.number("last_end_s") * _US_PER_S)
     constraint = ""
     for line in lines:
         if "oom-kill:" in line.message:
             constraint = line.message
-        elif (match := _KILLED.search(line.message)) and state.name in constraint:
-            in_its_group = "CONSTRAINT_MEMCG" in constraint
-            evidence.saw(oom=True, oom_scope="unit" if in_its_group else "machine", oom_process=match["name"])
-            evidence.note(f"kernel: {line.message}")
+        elif match := _KILLED.search(line.message):
+            # The kernel names the group only so often in a while; the process it names each time.
+            is_near = abs(ended_us - line.ts_us) <= _NEAR_US and program.startswith(match["name"])
+            if state.name in constraint or int(match["pid"]) == pid or (is_near and not constraint):
+                in_its_group = "Memory cgroup" in line.message
+                evidence.saw(oom=True, oom_scope="unit" if in_its_group else "machine", oom_process=match["name"])
+                evidence.note(f"kernel: {line.message}")
+            constraint = ""

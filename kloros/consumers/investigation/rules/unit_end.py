@@ -141,7 +141,11 @@ def _by_whom(evidence: Evidence) -> str:
 
 def _killed(evidence: Evidence) -> str:
     signal = evidence.text("signal")
-    return f"{evidence.text('unit')} was killed by SIG{signal}, {_by_whom(evidence)}."
+    perhaps = ""
+    if signal == "KILL" and evidence.holds("memory_max") and not evidence.holds("sent") and evidence.lacks:
+        limit = size(evidence.number("memory_max"))
+        perhaps = f" It may have been for want of memory: it has MemoryMax={limit}, and its use could not be seen."
+    return f"{evidence.text('unit')} was killed by SIG{signal}, {_by_whom(evidence)}.{perhaps}"
 
 
 def _is_dependency(evidence: Evidence) -> bool:
