@@ -21,7 +21,7 @@ WORK = (
         facts_work.GapFoundFacts,
         "introspection",
         "introspection",
-        "curiosity",
+        "curiosity, action",
         "A finding opened or worsened.",
     ),
     durable(
@@ -29,7 +29,7 @@ WORK = (
         facts_work.GapFoundFacts,
         "introspection",
         "introspection",
-        "curiosity",
+        "curiosity, action",
         "A finding ended.",
     ),
     *(
