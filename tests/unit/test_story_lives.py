@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.chain import ACTED, ACTION, CONCLUDED, FOUND, GAP, QUESTION, TS, message, whole_life
+from support.chain import ACTED, ACTION, CONCLUDED, FLAGGED, FOUND, GAP, QUESTION, TS, message, whole_life
 
 from kloros.cli.story.lives import Life, lives
 
@@ -96,3 +96,10 @@ def test_steps_that_end_otherwise(signal: str, facts: dict[str, Any], step: tupl
 def test_evidence_is_bounded() -> None:
     (life,) = lives([message("CAPABILITY_GAP", FOUND | {"evidence": [f"e{n}\n=1" for n in range(20)]})])
     assert life.steps[0].details == [*(f"e{n} =1" for n in range(6)), "and 14 more"]
+
+
+def test_what_was_told_before_is_not_told_again() -> None:
+    cure = "approve it, or restart it yourself"
+    flag = message("FLAG_FOR_REVIEW", FLAGGED | {"evidence": [*CONCLUDED["evidence"], "seen since"]}, TS + 500)
+    (life,) = lives([*of_the_finding()[:4], flag])
+    assert life.steps[-1].details == [f"cure: {cure}", "seen since"]

@@ -87,9 +87,11 @@ def _live_on(life: Life, message: Message) -> None:
         life.until_ts = message.ts
     if isinstance(message.facts, GapFoundFacts):
         life.about = one_line(f"{message.facts.gap_name} ({message.facts.gap_type})")
+    known = {detail for step in life.steps for detail in step.details}
     steps = _TELLERS.get(type(message.facts), _anything)(message, message.facts)
     for step in steps:
         step.signal, step.by = message.signal, publisher(message)
+        step.details = _bounded(detail for detail in map(one_line, step.details) if detail and detail not in known)
     life.steps += steps
 
 
@@ -108,7 +110,7 @@ def _finding(message: Message, facts: GapFoundFacts) -> list[Step]:
         return [Step(message.ts, "restored", what, "green", took_s=facts.duration_s)]
     word = "worsened" if facts.change == "worsened" else "found"
     style = SEVERITY_STYLES.get(facts.severity, "")
-    return [Step(message.ts, word, f"{what} [{facts.severity}]", style, _details(facts.evidence))]
+    return [Step(message.ts, word, f"{what} [{facts.severity}]", style, facts.evidence)]
 
 
 def _question(message: Message, facts: QuestionFacts) -> list[Step]:
@@ -119,7 +121,7 @@ def _question(message: Message, facts: QuestionFacts) -> list[Step]:
     level = message.signal.removeprefix("Q_CURIOSITY_")
     text = f"{one_line(facts.question, LONGEST_TEXT)} [{', '.join(filter(None, (level, worth(facts))))}] {name}"
     hypothesis = [f"guess: {facts.hypothesis}"] if facts.hypothesis else []
-    return [Step(message.ts, "asked", text, SEVERITY_STYLES.get(level.lower(), ""), _details(hypothesis))]
+    return [Step(message.ts, "asked", text, SEVERITY_STYLES.get(level.lower(), ""), hypothesis)]
 
 
 def _folded(message: Message, facts: FoldedFacts) -> list[Step]:
@@ -131,7 +133,7 @@ def _investigation(message: Message, facts: InvestigationFacts) -> list[Step]:
     took_s = None if facts.duration_ms is None else facts.duration_ms / 1e3
     what = one_line(facts.conclusion or facts.question or facts.question_id, LONGEST_TEXT)
     cure = [f"cure: {facts.cure}"] if facts.cure else []
-    details = _details([*cure, *facts.evidence])
+    details = [*cure, *facts.evidence]
     if facts.status != "concluded":
         word = "withdrawn" if facts.status == "withdrawn" else "investigated"
         text = what if facts.status == "withdrawn" else f"{facts.status.replace('_', ' ')}: {what}"
@@ -147,12 +149,12 @@ def _investigation(message: Message, facts: InvestigationFacts) -> list[Step]:
 def _action(message: Message, facts: ActionFacts) -> list[Step]:
     what, mode = action_name(facts), f", mode {facts.mode}" if facts.mode else ""
     if message.signal == "Q_ACTION_SPAWNED":
-        details = _details([facts.rationale or ""])
+        details = [facts.rationale or ""]
         return [Step(message.ts, "taken up", f"{what}{mode} [{facts.action_id}]", details=details)]
     outcome = facts.outcome or "ended"
     style = OUTCOME_STYLES.get(outcome, "")
     text = f"{what}: {outcome.replace('_', ' ')}{mode} [{facts.action_id}]"
-    steps = [Step(message.ts, "acted", text, style, _details([facts.detail or "", *facts.evidence]), facts.duration_s)]
+    steps = [Step(message.ts, "acted", text, style, [facts.detail or "", *facts.evidence], facts.duration_s)]
     if facts.verified is not None:
         helped = "the check afterwards says that it helped" if facts.verified else "the check afterwards finds no help"
         steps.append(Step(message.ts, "verified", helped, "green" if facts.verified else "yellow"))
@@ -171,7 +173,7 @@ def _decided(message: Message, facts: DecidedFacts) -> list[Step]:
 def _flag(message: Message, facts: ReviewFacts) -> list[Step]:
     often = f", {facts.count} times" if facts.count > 1 else ""
     text = f"{one_line(facts.rationale, LONGEST_TEXT)} [{facts.flag_id}{often}]"
-    details = _details([f"cure: {facts.cure}" if facts.cure else "", *facts.evidence])
+    details = [f"cure: {facts.cure}" if facts.cure else "", *facts.evidence]
     return [Step(message.ts, "flagged", text, SEVERITY_STYLES.get(facts.severity or "", "") or "yellow", details)]
 
 
@@ -184,11 +186,10 @@ def _anything(message: Message, _facts: Any) -> list[Step]:
     return [Step(message.ts, "told", line.text, line.style)]
 
 
-def _details(texts: Iterable[str]) -> list[str]:
-    plain = [one_line(text) for text in texts if text]
-    if len(plain) > MOST_DETAILS:
-        return [*plain[:MOST_DETAILS], f"and {len(plain) - MOST_DETAILS} more"]
-    return plain
+def _bounded(texts: Iterable[str]) -> list[str]:
+    lines = list(texts)
+    more = [f"and {len(lines) - MOST_DETAILS} more"] if len(lines) > MOST_DETAILS else []
+    return [*lines[:MOST_DETAILS], *more]
 
 
 _TELLERS: dict[type[Facts], Callable[[Message, Any], list[Step]]] = {
