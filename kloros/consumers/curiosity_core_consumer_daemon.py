@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from kloros.chembus.facts_work import FoldedFacts, GapFoundFacts, InvestigationFacts, QuestionFacts
 from kloros.clock import us_to_seconds
+from kloros.consumers.candidates.current import TunedSettings
 from kloros.consumers.curiosity.desk import Desk
 from kloros.consumers.curiosity.question import Question, Status, Tally
 from kloros.consumers.curiosity.settings import CuriositySettings
@@ -15,7 +16,6 @@ from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
-from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import StoreUnusable
 
@@ -36,7 +36,8 @@ class CuriosityCoreConsumerDaemon(Consumer):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self._own = OwnSettings(settings_file(self.place, stem_of(type(self))), CuriositySettings, self.log)
+        path = settings_file(self.place, stem_of(type(self)))
+        self._own = TunedSettings(path, CuriositySettings, self.log, self.place.state, "curiosity")
         self._waiting = self._open = 0
         with suppress(StoreUnusable):  # known with the first batch that the disk takes
             self._look(CuriosityStore(self.store.database))

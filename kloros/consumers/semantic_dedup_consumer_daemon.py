@@ -9,6 +9,7 @@ from kloros.chembus.envelope import Message
 from kloros.chembus.facts import HeartbeatFacts
 from kloros.chembus.facts_work import GapFoundFacts, InvestigationFacts, QuestionFacts
 from kloros.clock import us_to_seconds
+from kloros.consumers.candidates.current import TunedSettings
 from kloros.consumers.dedup.comparison import Comparison
 from kloros.consumers.dedup.desk import Desk, Tally
 from kloros.consumers.dedup.embedder import Embedding
@@ -21,7 +22,6 @@ from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.fallback import Source
-from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
 
 TALLY = "tally"
@@ -52,7 +52,8 @@ class SemanticDedupConsumerDaemon(Consumer):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self._own = OwnSettings(settings_file(self.place, stem_of(type(self))), DedupSettings, self.log)
+        path = settings_file(self.place, stem_of(type(self)))
+        self._own = TunedSettings(path, DedupSettings, self.log, self.place.state, "semantic_dedup")
         self._comparison: Comparison | None = None
         self._counts = DedupStore(self.store.database).counts()
         questions = self.metrics.gauge("kloros_dedup_questions", "Questions by where they are.", ("state",))

@@ -1,12 +1,8 @@
 """The parameters that a module runs with: its settings file, with the current artifact laid over it.
 
-A daemon whose parameters can be improved takes its settings through `in_force`, at its start and on reload:
-
-    self._settings = in_force(self.place.state, "semantic_dedup", self._own.current, self.log)
-
-Whoever activates an artifact switches `<state>/artifacts/<module>/current` (storage.artifacts.make_current), then
-restarts the daemon or sends it SIGHUP. Without a current artifact, or with one that is refused, the settings file alone
-holds.
+A daemon whose parameters can be improved reads its settings through `TunedSettings` instead of `OwnSettings`. Whoever
+activates an artifact switches `<state>/artifacts/<module>/current` (storage.artifacts.make_current), and restarts the
+daemon or sends it SIGHUP. Without a current artifact, or with one that is refused, the settings file alone holds.
 """
 
 from __future__ import annotations
@@ -23,10 +19,26 @@ from structlog.typing import FilteringBoundLogger
 
 from kloros.config import Settings, convert, read_toml
 from kloros.consumers.candidates.space import Parameters, tables_of
+from kloros.daemon.own_settings import OwnSettings
 from kloros.errors import ArtifactRefused, ConfigError
 from kloros.storage.artifacts import PARAMETERS, Artifact, artifacts_under, current_version, verify
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class TunedSettings(OwnSettings[SettingsT]):
+    """OwnSettings under what was found to be better."""
+
+    def __init__(self, path: Path, shape: type[SettingsT], log: FilteringBoundLogger, state: Path, module: str) -> None:
+        """`state` is where the suite's state is. Raises ConfigError for a fault in the file itself."""
+        super().__init__(path, shape, log)
+        self._state, self._module = state, module
+        self.current = in_force(state, module, self.current, log)
+
+    def reload(self) -> None:
+        super().reload()
+        if self._next is not None:
+            self._next = in_force(self._state, self._module, self._next, self._log)
 
 
 def in_force(state: Path, module: str, settings: SettingsT, log: FilteringBoundLogger) -> SettingsT:

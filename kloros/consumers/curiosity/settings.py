@@ -15,6 +15,19 @@ Category = Literal["gap", "chaos", "integration", "discovery", "other"]
 AtLeastOne = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
+LeastMedium = Annotated[float, Meta(ge=0.5, le=2.0)]
+
+
+class MediumAboveSettings(Settings, frozen=True):
+    """[medium_above]: above which ratio of value to cost a question is MEDIUM rather than LOW, by category."""
+
+    gap: LeastMedium = 1.0
+    chaos: LeastMedium = 1.5
+    integration: LeastMedium = 2.0
+    discovery: LeastMedium = 0.8
+    other: LeastMedium = 1.5
+
+
 class LimitSettings(Settings, frozen=True):
     """[limits]"""
 
@@ -53,6 +66,7 @@ class CuriositySettings(Settings, frozen=True):
     """The whole file."""
 
     limits: LimitSettings = LimitSettings()
+    medium_above: MediumAboveSettings = MediumAboveSettings()
     cool_down_d: CoolDownSettings = CoolDownSettings()
     cost: CostSettings = CostSettings()
     weight: dict[str, NotNegative] = field(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from kloros.consumers.curiosity.question import Candidate
-from kloros.consumers.curiosity.settings import Category, CostSettings, CuriositySettings, Kind
+from kloros.consumers.curiosity.settings import Category, CostSettings, CuriositySettings, Kind, MediumAboveSettings
 
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
@@ -15,8 +15,7 @@ _US_PER_HOUR = 3600 * US_PER_S
 
 LEAST_COST = 0.01
 CRITICAL_ABOVE, HIGH_ABOVE, LOW_ABOVE = 3.0, 2.0, 0.5
-MEDIUM_ABOVE = {"gap": 1.0, "chaos": 1.5, "integration": 2.0, "discovery": 0.8}
-MEDIUM_ABOVE_OTHERWISE = 1.5
+MEDIUM_ABOVE = MediumAboveSettings()
 LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
 ARCHIVED = "ARCHIVED"
 
@@ -72,13 +71,13 @@ def category_of(gap_type: str, settings: CuriositySettings) -> Category:
     return matched(gap_type, settings.category, matched(gap_type, _CATEGORY, "other"))
 
 
-def level_of(ratio: float, category: str, is_critical: bool) -> str:
+def level_of(ratio: float, category: str, is_critical: bool, medium_above: MediumAboveSettings = MEDIUM_ABOVE) -> str:
     """How urgent a question is; ARCHIVED when it is not worth asking."""
     if is_critical or ratio > CRITICAL_ABOVE:
         return "CRITICAL"
     if ratio > HIGH_ABOVE:
         return "HIGH"
-    if ratio > MEDIUM_ABOVE.get(category, MEDIUM_ABOVE_OTHERWISE):
+    if ratio > getattr(medium_above, category, medium_above.other):
         return "MEDIUM"
     return "LOW" if ratio > LOW_ABOVE else ARCHIVED
 
@@ -117,7 +116,8 @@ def worth_of(candidate: Candidate, learnt_s: Mapping[str, float], now_us: int, s
     """What asking about it is worth now."""
     value, cost = value_of(candidate, now_us, settings), cost_of(candidate.gap_type, learnt_s, settings.cost)
     ratio = ratio_of(value, cost)
-    level = level_of(ratio, category_of(candidate.gap_type, settings), candidate.severity == CRITICAL)
+    category = category_of(candidate.gap_type, settings)
+    level = level_of(ratio, category, candidate.severity == CRITICAL, settings.medium_above)
     return Worth(value, cost, ratio, level)
 
 

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from kloros.consumers.candidates.space import Parameter, Parameters, Space
 from kloros.consumers.candidates.subject import Asked, Example, Output, Outputs
+from kloros.consumers.curiosity.worth import HIGH_ABOVE, LOW_ABOVE, MEDIUM_ABOVE, ratio_of
 
 ANSWERED = ("concluded", "inconclusive", "failed", "timed_out")
 SURE = 0.5
-LEAST_COST = 0.01
-_ALWAYS_ABOVE = 2.0
 _OTHER = "other"
-_DEFAULTS = {"gap": 1.0, "chaos": 1.5, "integration": 2.0, "discovery": 0.8, _OTHER: 1.5}
+_DEFAULTS: dict[str, float] = {name: getattr(MEDIUM_ABOVE, name) for name in MEDIUM_ABOVE.__struct_fields__}
 
 
 class CuriositySubject:
@@ -27,7 +26,7 @@ class CuriositySubject:
     settings = "curiosity_core_consumer"
     assumes: Mapping[str, object] = {}
     space: Space = tuple(
-        Parameter(path=f"medium_above.{category}", low=0.5, high=_ALWAYS_ABOVE, default=default, decimals=2)
+        Parameter(path=f"medium_above.{category}", low=LOW_ABOVE, high=HIGH_ABOVE, default=default, decimals=2)
         for category, default in _DEFAULTS.items()
     )
 
@@ -55,7 +54,7 @@ def _is_decided_by_threshold(asked: Asked) -> bool:
     question = asked.question
     if question.severity == "critical" or question.value_estimate is None:
         return False
-    return _ratio(asked) <= _ALWAYS_ABOVE
+    return _ratio(asked) <= HIGH_ABOVE
 
 
 def _example(asked: Asked) -> Example:
@@ -71,4 +70,4 @@ def _example(asked: Asked) -> Example:
 
 
 def _ratio(asked: Asked) -> float:
-    return (asked.question.value_estimate or 0.0) / max(asked.question.cost_estimate or 0.0, LEAST_COST)
+    return ratio_of(asked.question.value_estimate or 0.0, asked.question.cost_estimate or 0.0)
