@@ -206,7 +206,7 @@ def test_every_rule_of_the_table_is_tested_above() -> None:
 def test_each_conclusion_is_a_sentence_without_gaps_in_it() -> None:
     for _, _, _, facts in WRITTEN:
         text = conclude(Evidence(playbook="p", subject="s", seen=facts), RULES).text
-        assert len(text) > 20
+        assert len(text) > 10
         assert "  " not in text
         assert "None" not in text
 

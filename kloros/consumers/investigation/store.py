@@ -26,7 +26,11 @@ CREATE TABLE failures (
 ) WITHOUT ROWID
 """
 
-_ADD = "INSERT INTO questions (question_id, gap_id, capability_key, worth, is_urgent, arrived_us, body) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: E501
+# Who came later has the later moment, also when the clock stood still or was set back meanwhile.
+_ADD = """
+INSERT INTO questions (question_id, gap_id, capability_key, worth, is_urgent, arrived_us, body)
+VALUES (?, ?, ?, ?, ?, max(?, coalesce((SELECT max(arrived_us) + 1 FROM questions), 0)), ?)
+"""
 _KNOWN = "SELECT 1 FROM questions WHERE question_id = ?1 UNION ALL SELECT 1 FROM investigations WHERE question_id = ?1"
 _WAITING = "SELECT question_id, worth, is_urgent, arrived_us, spent_s FROM questions"
 _BODY = "SELECT body, arrived_us FROM questions WHERE question_id = ?"
