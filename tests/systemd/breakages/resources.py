@@ -1,4 +1,4 @@
-"""What a machine has only so much of: room, inodes, CPU, memory, a reader's patience. And the suite itself, attacked."""
+"""What a machine has only so much of (room, inodes, CPU, memory, a reader's patience); and the suite itself, killed."""
 
 from __future__ import annotations
 
