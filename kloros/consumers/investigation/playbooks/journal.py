@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from kloros.chembus.facts_work import QuestionFacts
@@ -21,6 +22,7 @@ _WINDOW_S = 900
 _ERRORS = 3
 _SAMPLES = 3
 _SAMPLE_CHARS = 200
+_NUMBER = re.compile(r"\d+")
 _UNITS = (".service", ".socket", ".mount", ".timer", ".swap", ".path", ".automount")
 
 
@@ -66,6 +68,8 @@ class JournalInvestigator:
         inner = Evidence(playbook=self.name, subject=unit)
         look_at_unit(inner, unit, machine, deadline)
         evidence.seen = inner.seen | evidence.seen
+        if inner.text("load_state") != "loaded":
+            evidence.saw(is_unwell=False)  # it has been removed since, which explains no error
         for line in inner.lines:
             evidence.note(line)
         for lack in inner.lacks:
@@ -117,7 +121,7 @@ def _loudest(lines: list[JournalLine]) -> str:
 
 def _shape(message: str) -> str:
     """The message without its numbers, so that alike ones count as one."""
-    return "".join("0" if char.isdigit() else char for char in message[:120])
+    return _NUMBER.sub("0", message[:_SAMPLE_CHARS])
 
 
 def _number(text: str | None) -> int | None:
