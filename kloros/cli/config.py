@@ -34,7 +34,8 @@ def _reader(module: str, name: str) -> Callable[[Path], Settings]:
 def _schedule(path: Path) -> Settings:
     """The schedule as written, once the scheduler's own reader has found nothing wrong with it."""
     from kloros.config import load
-    from kloros.orchestration.schedule_config import ScheduleFile, load_schedule
+    from kloros.orchestration.schedule_config import load_schedule
+    from kloros.orchestration.schedule_settings import ScheduleFile
 
     load_schedule(path)
     return load(path, ScheduleFile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from kloros.chembus.envelope import Message
@@ -105,7 +106,7 @@ class Consumer(Daemon):
         else:
             if decision.due_us is not None:
                 self._lateness_s.observe(max(0.0, us_to_seconds(self.clock.wall_us() - decision.due_us)))
-            self._request(decision)
+            self._request(replace(decision, is_skipped_when_busy=facts.overlap == "skip"))
         self._arm()
 
     def on_tick(self, message: Message, tick: TickFacts) -> None:
@@ -164,7 +165,7 @@ class Consumer(Daemon):
             self.count("refused_not_working")
             return
         if self._cycles.is_busy:
-            self.count("coalesced")
+            self.count("skipped_busy" if run.is_skipped_when_busy else "coalesced")
         self._cycles.request(run)
 
     def _prepare(self, run: Run) -> Cycle:
@@ -224,6 +225,7 @@ class Consumer(Daemon):
             due_ts=None if run.due_us is None else us_to_seconds(run.due_us), source=run.source.value,
             outcome=outcome, started_ts=us_to_seconds(cycle.started_us), duration_s=round(duration_s, 6),
             processed=cycle.processed, backlog=cycle.backlog, error=error, missed=run.missed, coalesced=cycle.coalesced,
+            overlapped_ts=[us_to_seconds(due_us) for due_us in cycle.overlapped],
         )  # fmt: skip
 
     def _tell(self, cycle: Cycle, report: CycleReportFacts) -> None:

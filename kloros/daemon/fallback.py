@@ -50,6 +50,7 @@ class Run:
     beat: int | None = None
     due_us: int | None = None
     missed: int = 0
+    is_skipped_when_busy: bool = False
 
 
 @dataclass(frozen=True)

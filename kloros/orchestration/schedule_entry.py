@@ -8,13 +8,18 @@ import msgspec
 
 from kloros.daemon.grid import Grid
 from kloros.orchestration.timeline import Timeline, on_grid
+from kloros.orchestration.wishes import Wish, is_held, wanted_pace
 
 Misfire = Literal["coalesce", "skip", "all"]
-Reason = Literal["due", "misfire", "control", "clock"]
+Overlap = Literal["skip", "queue_one"]
+Reason = Literal["due", "misfire", "control", "clock", "chain", "deadline"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the schedule as configured. Intervals are divided by pace; `min_` and `max_interval_us` bound that."""
+    """A line of the schedule as configured. Intervals are divided by pace; `min_` and `max_interval_us` bound that.
+
+    after: the entry whose cycle a beat waits for, `deadline_us` at most: that of its latest due moment not later.
+    """
 
     name: str
     signal: str
@@ -27,6 +32,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     misfire_limit: int = 10
     min_interval_us: int = 1
     max_interval_us: int = 2**62
+    overlap: Overlap = "skip"
+    after: str | None = None
+    deadline_us: int = 0
 
     @property
     def grid(self) -> Grid:
@@ -48,6 +56,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_us: int | None = None
     late_us: int = 0
     missed: int = 0
+    causes: tuple[tuple[str, Wish], ...] = ()
 
 
 class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -57,6 +66,7 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     settled: whatever the wall clock does, no due moment is settled twice and none is passed over.
     cursor_us: the last settled due moment (before the first one: the grid moment preceding it).
     owed_us: a due moment of an earlier timeline that had come when the entry was re-anchored and still awaits its beat.
+    waiting_us: a settled due moment whose beat waits for the entry it comes after.
     echo_us: since when the wall clock, stepped back, repeats time already worked; None when it does not.
     """
 
@@ -66,19 +76,29 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     offset_us: int
     index: int = 0
     owed_us: int | None = None
+    waiting_us: int | None = None
     echo_us: int | None = None
     last_due_us: int | None = None
     last_beat: int | None = None
     paused: bool = False
     override_us: int | None = None
     override_until_us: int | None = None
-    pace: float = 1.0
-    pace_until_us: int | None = None
+    wishes: dict[str, Wish] = {}
     emitted: int = 0
     missed: int = 0
     misfires: int = 0
     unreported: int = 0
     removed: bool = False
+
+    @property
+    def pace(self) -> float:
+        """What the wishes come to, before the entry's bounds."""
+        return wanted_pace(self.wishes)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a wish keeps it from running."""
+        return is_held(self.wishes)
 
 
 def fresh_state(entry: Entry, after_us: int) -> EntryState:

@@ -10,16 +10,18 @@ import sys
 from collections.abc import Sequence
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import ChangedFacts, ClockFacts, ControlFacts, TickFacts
+from kloros.chembus.facts import AffectFacts, ChangedFacts, ClockFacts, ControlFacts, CycleReportFacts, TickFacts
 from kloros.chembus.ratelimit import TokenBucket
 from kloros.clock import us_to_seconds
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.daemon.grid import Grid
 from kloros.errors import ConfigError, ScheduleRefused
+from kloros.machine.host import host_id
+from kloros.orchestration.adaptation import Adaptation
 from kloros.orchestration.lateness import Lateness
 from kloros.orchestration.schedule import Schedule
-from kloros.orchestration.schedule_config import load_schedule
+from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
 from kloros.orchestration.schedule_control import apply
 from kloros.orchestration.schedule_entry import Beat
 from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
@@ -40,16 +42,22 @@ class SchedulerDaemon(Daemon):
 
     zooid = "scheduler_daemon"
     niche = "orchestration"
-    hears = ("Q_SCHEDULE_CONTROL",)
+    hears = ("Q_SCHEDULE_CONTROL", "Q_CYCLE_REPORT", "AFFECT_*")
 
     def __init__(self, kit: Kit) -> None:
         self.config_file = runner.settings_file(kit.place, "scheduler")
-        self.config = load_schedule(self.config_file)
+        self._draw = kit.clock.wall_us()
+        self.config = self._load()
         super().__init__(kit)
         self.memory = ScheduleMemory(self.store)
         self.schedule = Schedule(
-            self.config.entries, self.clock.wall_us(), self.memory.states(), self.config.misfire_grace_us
+            self.config.entries,
+            self.clock.wall_us(),
+            self.memory.states(),
+            self.config.misfire_grace_us,
+            self.config.settle_us,
         )
+        self.adaptation = Adaptation(self.schedule, self.config)
         self.lateness = Lateness()
         self.epoch = 0
         self.last_beat = "no beat yet"
@@ -74,7 +82,28 @@ class SchedulerDaemon(Daemon):
         self._tick()
 
     def on_signal(self, message: Message) -> None:
-        wish: ControlFacts = message.facts
+        facts = message.facts
+        if isinstance(facts, CycleReportFacts):
+            changed, beats = self.adaptation.on_report(facts, self.clock.wall_us())
+            self._emit_all(beats)
+            self._tell_adapted(changed)
+        elif isinstance(facts, AffectFacts):
+            self._tell_adapted(self.adaptation.on_affect(message.signal, facts, self.clock.wall_us()))
+        else:
+            self._control(message, facts)
+
+    def _tell_adapted(self, names: Sequence[str]) -> None:
+        """Say which entries run at another interval from now on, and why."""
+        for name in names:
+            shown = tick_entry(self.schedule.view(name))
+            detail = shown.why or f"back to {shown.interval_s:g} s"
+            self.log.info("adapted", schedule=name, interval_s=shown.interval_s, pace=shown.pace, why=detail)
+            facts = ChangedFacts(op="adapt", ok=True, schedule=name, detail=detail, value=shown.pace)
+            self.bus.emit("Q_SCHEDULE_CHANGED", facts)
+        if names:
+            self._emit_due()
+
+    def _control(self, message: Message, wish: ControlFacts) -> None:
         if wish.op == "reload":
             self._reload(wish.requester, message.id)
             return
@@ -245,16 +274,20 @@ class SchedulerDaemon(Daemon):
 
     # Control
 
+    def _load(self) -> ScheduleConfig:
+        return load_schedule(self.config_file, host_id(), self._draw)
+
     def _reload(self, requester: str | None, request_id: str | None) -> None:
         wish = ControlFacts(op="reload", requester=requester)
         try:
-            config = load_schedule(self.config_file)
+            config = self._load()
         except ConfigError as error:
             self.log.error("reload_refused", reason=str(error))
             self._answer("reload", False, str(error), wish, request_id)
             return
         self.config = config
-        self.schedule.grace_us = config.misfire_grace_us
+        self.schedule.grace_us, self.schedule.settle_us = config.misfire_grace_us, config.settle_us
+        self.adaptation.reload(config)
         report = self.schedule.reload(config.entries, self.clock.wall_us())
         self._emit_due()
         self._remember()

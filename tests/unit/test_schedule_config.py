@@ -9,7 +9,8 @@ import pytest
 
 from kloros.config import load
 from kloros.errors import ConfigError
-from kloros.orchestration.schedule_config import ScheduleConfig, ScheduleFile, load_schedule
+from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
+from kloros.orchestration.schedule_settings import ScheduleFile
 from kloros.orchestration.simulate import simulate
 
 S = 1_000_000

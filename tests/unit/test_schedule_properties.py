@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
+from kloros.orchestration.wishes import HOLD, Wish, wanted_pace, without_expired
 
 GRACE_US = 3
 NAMES = ("a", "b", "c")
@@ -53,7 +54,8 @@ class History:
 def intervals_until_now(entry: Entry, state: EntryState) -> set[int]:
     """The intervals an entry has, and those it comes to as what was set for a while runs out."""
     bases = {state.override_us or entry.interval_us} | ({entry.interval_us} if state.override_until_us else set())
-    paces = {state.pace} | ({1.0} if state.pace_until_us else set())
+    moments = sorted({wish.until_us for wish in state.wishes.values() if wish.until_us is not None})
+    paces = {state.pace} | {wanted_pace(without_expired(state.wishes, moment_us)) for moment_us in moments}
     paced = {min(max(round(base / pace), 2), 80) for base in bases for pace in paces if pace != 1.0}
     return {state.timeline.interval_us} | paced | (bases if 1.0 in paces else set())
 
@@ -152,6 +154,19 @@ class World(RuleBasedStateMachine):
         self.schedule.set_pace(name, pace, self.wall_us, ttl)
         self.wake()
 
+    @rule(
+        data=st.data(),
+        source=st.sampled_from(["mood", "backlog"]),
+        pace=st.sampled_from([HOLD, 0.25, 0.5, 1.0, 2.0, None]),
+        ttl=SHORT,
+    )
+    def somebody_wishes_a_pace(self, data: st.DataObject, source: str, pace: float | None, ttl: int) -> None:
+        name = self.any_entry(data)
+        self.never_retimed.discard(name)
+        wish = None if pace is None else Wish(pace, self.wall_us + ttl, "a mood")
+        self.schedule.wish(name, source, wish, self.wall_us)
+        self.wake()
+
     @rule(data=st.data(), spec=ENTRY)
     def reload_with_a_changed_entry(self, data: st.DataObject, spec: tuple[int, int, str, int]) -> None:
         name = self.any_entry(data)
@@ -232,6 +247,8 @@ class World(RuleBasedStateMachine):
     def wake(self) -> None:
         for view in self.schedule.views():
             self.histories[view.entry.name].ran_at(*intervals_until_now(view.entry, view.state))
+            if view.state.is_held:
+                self.restart_silence(view.entry.name)
         beats = self.schedule.advance(self.wall_us)
         assert not (beats and self.schedule.suspended), "maintenance means no beats"
         for view in self.schedule.views():
