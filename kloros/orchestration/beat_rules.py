@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kloros.daemon.grid import beat_number
 from kloros.orchestration import wishes
-from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, Reason
+from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, Reason, Skipped
 from kloros.orchestration.timeline import glide, re_anchored
 from kloros.orchestration.wishes import Wish
 
@@ -49,8 +49,10 @@ def collect(entry: Entry, state: EntryState, now_us: int, grace_us: int, *, wait
     assert last_us is not None
     is_misfire = waiting > 1 or now_us - last_us > grace_us
     emitted = _to_emit(entry, state, dues, last_us, now_us - last_us > grace_us) if is_misfire else [last_us]
-    _count_missed(state, waiting - len(emitted))
+    if waiting > len(emitted):
+        _give_up(state, dues, waiting - len(emitted), state.hindrance or "late", now_us)
     state.misfires += is_misfire
+    state.hindrance = ""
     state.index, state.cursor_us = max(state.index, rank), last_us
     state.owed_us = state.echo_us = None
     if waits and not is_misfire:
@@ -69,9 +71,25 @@ def _to_emit(entry: Entry, state: EntryState, dues: range, last_us: int, is_stal
     return (owed + [state.timeline.at(index) for index in dues[-entry.misfire_limit :]])[-entry.misfire_limit :]
 
 
-def _count_missed(state: EntryState, count: int) -> None:
+def _give_up(state: EntryState, dues: range, count: int, reason: str, now_us: int) -> None:
+    """Count the first `count` due moments that await their beat as missed: the one that is owed, then `dues`."""
+    owed_us = state.owed_us
+    first_us = state.timeline.at(dues[0]) if owed_us is None else owed_us
+    last = count - (owed_us is not None)
+    last_us = state.timeline.at(dues[last - 1]) if last else first_us
     state.missed += count
     state.unreported += count
+    state.skips.append(Skipped(first_us, last_us, count, reason, now_us))
+
+
+def give_up_all(state: EntryState, now_us: int, reason: str) -> None:
+    """Nothing that has come will get its beat any more."""
+    dues = range(state.index, max(state.index, state.timeline.rank(now_us)))
+    waiting = len(dues) + (state.owed_us is not None)
+    if waiting:
+        _give_up(state, dues, waiting, reason, now_us)
+        state.cursor_us = state.timeline.at(dues[-1]) if dues else state.owed_us or state.cursor_us
+        state.index, state.owed_us = dues.stop, None
 
 
 def _numbered(entry: Entry, state: EntryState, due_us: int, now_us: int, reason: Reason) -> Beat:
@@ -125,6 +143,7 @@ def notice_step_back(state: EntryState, now_us: int, seen_us: int) -> None:
     last_us = state.cursor_us if state.echo_us is None else state.echo_us
     gap_us = _gap_us(state, numbered_due_us(state))
     state.echo_us = now_us - min(gap_us, max(0, seen_us - last_us))
+    state.note(now_us, "clock_back", seen_us)
 
 
 def notice_clock_behind(state: EntryState, now_us: int) -> None:
@@ -151,10 +170,10 @@ def retime(entry: Entry, state: EntryState, at_us: int) -> None:
         return
     _owe(state, at_us)
     if new_us == entry.interval_us:
-        state.timeline = glide(state.cursor_us, at_us, old_us, entry.grid)
+        state.plan(glide(state.cursor_us, at_us, old_us, entry.grid), at_us, "back to its own interval")
     else:
-        state.timeline = re_anchored(state.cursor_us, at_us, new_us)
-    state.index = 0
+        causes = "; ".join(f"{source} × {each.pace:g} {each.cause}" for source, each in wishes.deciding(state.wishes))
+        state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, causes.strip() or "as set")
 
 
 def next_expiry_us(state: EntryState) -> int | None:
@@ -195,5 +214,8 @@ def _owe(state: EntryState, at_us: int) -> None:
     waiting = rank - state.index
     if waiting <= 0:
         return
-    _count_missed(state, waiting - (state.owed_us is None))
+    given_up = waiting - (state.owed_us is None)
+    if given_up:
+        _give_up(state, range(state.index, rank), given_up, state.hindrance or "re-planned", at_us)
     state.owed_us = state.cursor_us = state.timeline.at(rank - 1)
+    state.index = rank

@@ -18,7 +18,7 @@ from kloros.errors import ScheduleRefused
 from kloros.orchestration import beat_rules as rules
 from kloros.orchestration.due_queue import DueQueue
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, fresh_state, returned_state
-from kloros.orchestration.wishes import OPERATOR, Wish
+from kloros.orchestration.wishes import OPERATOR, Wish, deciding
 
 MISFIRE_GRACE_US = 1_000_000
 _BEHIND = 1_000  # more than priorities can differ
@@ -69,7 +69,7 @@ class Schedule:
         self._expiries = DueQueue()
         self._touched: set[str] = set()
         self._reported_us: dict[str, int] = {}
-        self._adopt({entry.name: entry for entry in entries}, now_us)
+        self._adopt({entry.name: entry for entry in entries}, now_us, "downtime")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -105,12 +105,18 @@ class Schedule:
 
     def pause(self, name: str) -> None:
         """No beats until resumed; what falls due meanwhile waits for the misfire policy."""
-        self._change(name).paused = True
+        state = self._change(name)
+        if not state.paused:
+            state.paused, state.hindrance = True, "paused"
+            state.note(self._seen_us, "paused")
         self._place(name)
 
     def resume(self, name: str) -> None:
         """Undo `pause`."""
-        self._change(name).paused = False
+        state = self._change(name)
+        if state.paused:
+            state.paused = False
+            state.note(self._seen_us, "resumed")
         self._place(name)
 
     def trigger(self, name: str) -> Beat:
@@ -143,12 +149,16 @@ class Schedule:
         state = self._change(name)
         if wished is not None and not self._entries[name].adaptive:
             raise ScheduleRefused(schedule=name, reason="its pace is fixed (adaptive = false)")
+        was_held = state.is_held
         rules.wish(state, source, wished, now_us, self.settle_us)
+        self._note_hold(state, was_held, now_us)
         self._retime(name, now_us)
 
     def suspend(self) -> None:
         """Maintenance: no beats until `unsuspend`."""
         self.suspended = True
+        for name in self._entries:
+            self._states[name].hindrance = "maintenance"
 
     def unsuspend(self) -> None:
         """Maintenance is over: the misfire policy settles what fell due meanwhile."""
@@ -185,10 +195,14 @@ class Schedule:
         self._touched.clear()
         return changes
 
-    def _adopt(self, entries: dict[str, Entry], now_us: int) -> None:
+    def _adopt(self, entries: dict[str, Entry], now_us: int, downtime: str = "") -> None:
         self._entries = entries
         for name in self._states.keys() - entries.keys():
-            self._states[name].removed = True
+            gone = self._states[name]
+            if not gone.removed:
+                rules.give_up_all(gone, now_us, "removed")
+                gone.removed = True
+                gone.note(now_us, "removed")
             self._queue.remove(name)
             self._expiries.remove(name)
             self._touched.add(name)
@@ -200,6 +214,7 @@ class Schedule:
                 self._states[name] = returned_state(entry, state, now_us)
             else:
                 rules.notice_clock_behind(state, now_us)
+                state.hindrance = state.hindrance or downtime
             self._retime(name, now_us)
             self._touched.add(name)
 
@@ -213,6 +228,14 @@ class Schedule:
             self._expiries.remove(name)
         else:
             self._expiries.place(name, until_us)
+
+    @staticmethod
+    def _note_hold(state: EntryState, was_held: bool, at_us: int) -> None:
+        if state.is_held and not was_held:
+            state.hindrance = "held"
+            state.note(at_us, "held", why=", ".join(source for source, _ in deciding(state.wishes)))
+        elif was_held and not state.is_held:
+            state.note(at_us, "released")
 
     def _place(self, name: str) -> None:
         state = self._states[name]
@@ -261,7 +284,10 @@ class Schedule:
 
     def _expire(self, now_us: int) -> None:
         while name := self._expiries.take(now_us):
-            until_us = rules.expire(self._states[name], self.settle_us)
+            state = self._states[name]
+            was_held = state.is_held
+            until_us = rules.expire(state, self.settle_us)
+            self._note_hold(state, was_held, until_us)
             self._retime(name, until_us)
             self._touched.add(name)
 

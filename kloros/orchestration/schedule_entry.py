@@ -59,6 +59,33 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     causes: tuple[tuple[str, Wish], ...] = ()
 
 
+class Skipped(msgspec.Struct, frozen=True):
+    """Due moments that got no beat: `count` of them, from `first_us` to `last_us`, given up at `at_us`."""
+
+    first_us: int
+    last_us: int
+    count: int
+    reason: str
+    at_us: int
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happened at `at_us` to an entry, as far as it decides when the entry is due.
+
+    kind: `planned` (due by `timeline` from now on), `removed`, `clock_back` (from `seen_us`), `paused`, `resumed`,
+    `held`, `released`. settled: how many due moments of the timeline before had been settled.
+    """
+
+    at_us: int
+    kind: str
+    timeline: Timeline | None = None
+    nominal_us: int = 0
+    offset_us: int = 0
+    settled: int = 0
+    seen_us: int = 0
+    why: str = ""
+
+
 class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What an entry remembers, across restarts too. Moments are wall clock, `_until_us` None means no end.
 
@@ -67,6 +94,8 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     cursor_us: the last settled due moment (before the first one: the grid moment preceding it).
     owed_us: a due moment of an earlier timeline that had come when the entry was re-anchored and still awaits its beat.
     waiting_us: a settled due moment whose beat waits for the entry it comes after.
+    hindrance: why due moments are not looked at in time just now; empty when they are.
+    skips, changes: what is not yet written into the ledger of beats.
     echo_us: since when the wall clock, stepped back, repeats time already worked; None when it does not.
     """
 
@@ -89,6 +118,19 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     misfires: int = 0
     unreported: int = 0
     removed: bool = False
+    hindrance: str = ""
+    skips: list[Skipped] = []
+    changes: list[Change] = []
+
+    def plan(self, timeline: Timeline, at_us: int, why: str = "") -> None:
+        """Be due by `timeline` from now on."""
+        change = Change(at_us, "planned", timeline, self.nominal_us, self.offset_us, self.index, why=why)
+        self.timeline, self.index = timeline, 0
+        self.changes.append(change)
+
+    def note(self, at_us: int, kind: str, seen_us: int = 0, why: str = "") -> None:
+        """Put on record what happened."""
+        self.changes.append(Change(at_us, kind, settled=self.index, seen_us=seen_us, why=why))
 
     @property
     def pace(self) -> float:
@@ -104,12 +146,14 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
 def fresh_state(entry: Entry, after_us: int) -> EntryState:
     """An entry that is due for the first time later than `after_us`."""
     timeline = on_grid(entry.grid, after_us)
-    return EntryState(
+    state = EntryState(
         timeline=timeline,
         cursor_us=timeline.first_us - entry.interval_us,
         nominal_us=entry.interval_us,
         offset_us=entry.offset_us,
     )
+    state.plan(timeline, after_us, "new")
+    return state
 
 
 def returned_state(entry: Entry, state: EntryState, after_us: int) -> EntryState:
@@ -118,6 +162,7 @@ def returned_state(entry: Entry, state: EntryState, after_us: int) -> EntryState
     fresh.last_due_us, fresh.last_beat = state.last_due_us, state.last_beat
     fresh.emitted, fresh.misfires = state.emitted, state.misfires
     fresh.missed, fresh.unreported = state.missed, state.unreported
+    fresh.skips, fresh.changes = state.skips, [*state.changes, *fresh.changes]
     fresh.cursor_us = max(fresh.cursor_us, state.cursor_us)
     fresh.echo_us = after_us if state.cursor_us > after_us else None
     return fresh

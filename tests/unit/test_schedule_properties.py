@@ -12,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from kloros.orchestration.proof import Dues, Window, judge_schedule
 from kloros.orchestration.schedule import Schedule
-from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
+from kloros.orchestration.schedule_entry import Beat, Change, Entry, EntryState, Skipped
 from kloros.orchestration.wishes import HOLD, Wish, wanted_pace, without_expired
 
 GRACE_US = 3
@@ -70,6 +71,7 @@ class World(RuleBasedStateMachine):
         self.never_retimed = set(self.entries)
         self.paused: set[str] = set()
         self.older: tuple[bytes, dict[str, set[int]]] | None = None
+        self.ledgers: dict[str, tuple[list[Change], list[int], list[Skipped]]] = {}
 
     @staticmethod
     def entry(name: str, spec: tuple[int, int, str, int]) -> Entry:
@@ -207,8 +209,11 @@ class World(RuleBasedStateMachine):
     def restart(self, downtime: int, step: int) -> None:
         """The process comes back from what it remembered, perhaps to another wall clock."""
         self.wall_us += step
+        self.write_ledger([])
         states = msgspec.json.encode(self.schedule.states())
-        self.older = self.older or (states, {name: set(history.dues) for name, history in self.histories.items()})
+        if self.older is None:
+            self.older = states, {name: set(history.dues) for name, history in self.histories.items()}
+            self.older_ledgers = {name: tuple(list(part) for part in parts) for name, parts in self.ledgers.items()}
         self.come_back(states, downtime)
         self.wake()
 
@@ -219,6 +224,7 @@ class World(RuleBasedStateMachine):
         assert self.older is not None
         states, dues = self.older
         self.older = None
+        self.ledgers = self.older_ledgers  # written in one transaction with the states
         self.come_back(states, downtime)
         self.never_retimed.clear()
         self.paused = {view.entry.name for view in self.schedule.views() if view.state.paused}
@@ -244,6 +250,31 @@ class World(RuleBasedStateMachine):
 
     # What must hold
 
+    def write_ledger(self, beats: list[Beat]) -> None:
+        for name, state in self.schedule.states().items():
+            changes, _emitted, skips = self.ledgers.setdefault(name, ([], [], []))
+            changes += state.changes
+            skips += state.skips
+            state.changes, state.skips = [], []
+        for beat in beats:
+            if beat.due_us is not None:
+                self.ledgers[beat.entry.name][1].append(beat.due_us)
+
+    @rule()
+    def every_due_beat_is_proven(self) -> None:
+        """Rule 15: due = emitted + skipped, by the plans alone."""
+        self.write_ledger([])
+        for name, (changes, emitted, skips) in self.ledgers.items():
+            view = self.schedule.view(name) if name in self.entries else None
+            dues = Dues(changes)
+            if view is None or view.state.paused or view.state.is_held or self.schedule.suspended:
+                continue  # what falls due meanwhile is settled afterwards
+            tally, wrong = judge_schedule(name, dues, emitted, skips, Window(0, view.state.cursor_us))
+            assert wrong == []
+            skipped = sum(skip.count for skip in skips)
+            assert tally.due == tally.emitted + sum(tally.skipped.values()) == len(set(emitted)) + skipped
+            assert len(set(emitted)) == len(emitted)
+
     def wake(self) -> None:
         for view in self.schedule.views():
             self.histories[view.entry.name].ran_at(*intervals_until_now(view.entry, view.state))
@@ -253,6 +284,7 @@ class World(RuleBasedStateMachine):
         assert not (beats and self.schedule.suspended), "maintenance means no beats"
         for view in self.schedule.views():
             self.histories[view.entry.name].ran_at(view.state.timeline.interval_us)
+        self.write_ledger(beats)
         for beat in beats:
             self.check_beat(beat)
         for name in {beat.entry.name for beat in beats if beat.due_us is not None}:
