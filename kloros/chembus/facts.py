@@ -200,12 +200,13 @@ class ResumeFacts(Facts, kw_only=True):
 
 
 class AffectFacts(Facts, kw_only=True):
-    """How the machine feels, why, and for how long that holds."""
+    """How the machine feels, why, and for how long that holds unless it is said again. `requester`: who injected it."""
 
     state: dict[str, Any] | str | None = None
     cause: str | None = None
     evidence: list[Any] | dict[str, Any] | None = None
     ttl_s: Positive | None = None
+    requester: str | None = None
 
 
 class GapFacts(Facts, kw_only=True):
