@@ -23,6 +23,7 @@ from kloros.orchestration.schedule_settings import (
     LONGEST_INTERVAL_S,
     SHORTEST_INTERVAL_S,
     EntrySettings,
+    LedgerSettings,
     ScheduleFile,
     Wrong,
     within,
@@ -40,6 +41,7 @@ class ScheduleConfig(msgspec.Struct, frozen=True):
     tick_interval_us: int
     misfire_grace_us: int
     settle_us: int = 0
+    ledger: LedgerSettings = LedgerSettings()
     affect: tuple[AffectRule, ...] = ()
     backpressure: tuple[QueueRule, ...] = ()
 
@@ -55,6 +57,7 @@ def load_schedule(path: Path, host: str = "", draw: int = 0) -> ScheduleConfig:
         return ScheduleConfig(
             entries=entries,
             settle_us=seconds_to_us(within("adaptive.settle_s", file.adaptive.settle_s, 0.0, 86_400.0)),
+            ledger=_ledger(file.ledger),
             affect=tuple(affect_rules(file.affect, entries)),
             backpressure=tuple(queue_rules(file.backpressure, entries)),
             tick_interval_us=seconds_to_us(
@@ -66,6 +69,12 @@ def load_schedule(path: Path, host: str = "", draw: int = 0) -> ScheduleConfig:
         )
     except Wrong as wrong:
         raise ConfigError(file=path, key=wrong.key, found=wrong.found, expected=wrong.expected) from None
+
+
+def _ledger(table: LedgerSettings) -> LedgerSettings:
+    within("ledger.keep_s", table.keep_s, 3600.0, LONGEST_INTERVAL_S)
+    within("ledger.max_beats", table.max_beats, 1000, 100_000_000)
+    return table
 
 
 def _entries(tables: Mapping[str, EntrySettings], host: str, draw: int) -> Iterator[Entry]:

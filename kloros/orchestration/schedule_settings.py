@@ -79,10 +79,18 @@ class BackpressureSettings(Settings, frozen=True):
     speed: float = 1.0
 
 
+class LedgerSettings(Settings, frozen=True):
+    """[ledger]: what each beat came to is kept for `keep_s`, and for at most `max_beats` of them."""
+
+    keep_s: float = 14 * 86_400.0
+    max_beats: int = 1_000_000
+
+
 class ScheduleFile(Settings, frozen=True):
     """The whole file."""
 
     scheduler: SchedulerSettings = SchedulerSettings()
+    ledger: LedgerSettings = LedgerSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
     affect: tuple[AffectSettings, ...] = ()
     backpressure: tuple[BackpressureSettings, ...] = ()
