@@ -67,6 +67,13 @@ class SchedulerSilent(KlorosError):
     exit_code = 3
 
 
+class AffectSilent(KlorosError):
+    """Nobody told within {timeout_s:g} s how the machine feels.
+    Is affect running, and 10 s old? (kloros status; systemctl status kloros-affect)"""
+
+    exit_code = 3
+
+
 class NotAConsumer(KlorosError):
     """{target}: {reason}"""
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import kloros
-from kloros.cli import bus, config, consume, doctor, journal, ledger, maintenance, run, schedule, status
+from kloros.cli import affect, bus, config, consume, doctor, journal, ledger, maintenance, run, schedule, status
 from kloros.errors import KlorosError
 
 EXIT_INTERRUPTED = 130
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command(name="run")(run.run)
 app.command(name="status")(status.status)
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(affect.app, name="affect")
 app.add_typer(bus.app, name="bus")
 app.add_typer(journal.app, name="journal")
 app.add_typer(ledger.app, name="ledger")
