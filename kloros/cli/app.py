@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 import kloros
-from kloros.cli import affect, bus, config, consume, doctor, journal, ledger, maintenance, run, schedule, status
+from kloros.cli import (
+    affect,
+    bus,
+    config,
+    consume,
+    doctor,
+    journal,
+    ledger,
+    maintenance,
+    prove,
+    run,
+    schedule,
+    status,
+    why,
+)
 from kloros.errors import KlorosError
 
 EXIT_INTERRUPTED = 130
@@ -24,6 +38,8 @@ app = typer.Typer(
 app.command(name="run")(run.run)
 app.command(name="status")(status.status)
 app.add_typer(schedule.app, name="schedule")
+app.command(name="prove")(prove.prove)
+app.command(name="why")(why.why)
 app.add_typer(affect.app, name="affect")
 app.add_typer(bus.app, name="bus")
 app.add_typer(journal.app, name="journal")

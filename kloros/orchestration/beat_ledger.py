@@ -168,12 +168,17 @@ class BeatReader:
         found = self._snapshot.query("SELECT min(due_us) FROM beats")
         return None if found[0][0] is None else int(found[0][0])
 
+    def latest_us(self) -> int | None:
+        """When the last beat that is on record was emitted."""
+        found = self._snapshot.query(
+            "SELECT max(emitted_us) FROM (SELECT emitted_us FROM beats ORDER BY due_us DESC LIMIT 100)"
+        )
+        return None if found[0][0] is None else int(found[0][0])
+
     def emitted(self, entry: str, since_us: int, until_us: int) -> list[BeatRow]:
         """Its beats that were due in between."""
-        return self._snapshot.query(
-            "SELECT * FROM beats WHERE entry = ? AND due_us BETWEEN ? AND ? ORDER BY due_us",
-            (entry, since_us, until_us),
-        )
+        query = "SELECT * FROM beats WHERE entry = ? AND due_us BETWEEN ? AND ? ORDER BY due_us"
+        return [BeatRow(*row) for row in self._snapshot.query(query, (entry, since_us, until_us))]
 
     def skips(self, entry: str, since_us: int, until_us: int) -> list[Skipped]:
         """What was given up in between."""
