@@ -11,6 +11,7 @@ from kloros.affect.settings import AffectSettings, Ramp, Turn
 from kloros.affect.signs import CYCLES, FRICTION, FRUSTRATION, MEMORY, OVERWORK, PERILS, SIGNS, STRAIN, sentence
 from kloros.affect.state import CALM, AffectState, Dimension, Felt, Hold, Reading, Vitals
 
+SIDES = (STRAIN, MEMORY, FRUSTRATION, FRICTION, OVERWORK)
 FATIGUE, PERIL, WELLBEING = "fatigue", "peril", "wellbeing"
 # The time a first appraisal is taken to stand for: what it sees must be seen again to count in full.
 FIRST_SPAN_S = 10.0
@@ -49,9 +50,10 @@ def appraise(
     span_s = FIRST_SPAN_S if state.at_s is None else max(0.0, now_s - state.at_s)
     if span_s > ttl_s:
         state, span_s = replace(state, holds={}), ttl_s
-    levels = _smoothed(state.levels, _levels(vitals, settings), span_s, settings.time.smooth_s)
+    present = _levels(vitals, settings)
+    levels = _smoothed(state.levels, present, span_s, settings.time.smooth_s)
     perils = _smoothed(state.perils, _perils(vitals, settings), span_s, settings.time.smooth_s)
-    sides = {side: _side(side, levels, vitals.readings) for side in (STRAIN, MEMORY, FRUSTRATION, FRICTION, OVERWORK)}
+    sides = {side: _side(side, levels, present, vitals.readings) for side in SIDES}
     fatigue = _fatigue(state.fatigue, max(sides[STRAIN], sides[OVERWORK], key=_value), span_s, settings)
     wellbeing = _wellbeing([sides[STRAIN], fatigue, sides[FRUSTRATION], sides[FRICTION]], vitals.readings)
     dimensions = {**sides, FATIGUE: fatigue, PERIL: _peril(perils, vitals.readings), WELLBEING: wellbeing}
@@ -105,41 +107,39 @@ def _eased(before: float, now: float, span_s: float, time_s: float) -> float:
 # Dimensions
 
 
-def _side(side: str, levels: Mapping[str, float], readings: Mapping[str, Reading]) -> Dimension:
-    mine = {name: level for name, level in levels.items() if side in SIGNS[name].sides}
-    return _worst_of(mine, readings)
-
-
-def _worst_of(levels: Mapping[str, float], readings: Mapping[str, Reading]) -> Dimension:
-    """The worst of some signs; all that trouble at all are its evidence."""
-    if not levels:
+def _side(
+    side: str, levels: Mapping[str, float], present: Mapping[str, float], readings: Mapping[str, Reading]
+) -> Dimension:
+    """The worst of its signs; all that trouble at all are its evidence."""
+    mine = {name: level for name, level in levels.items() if side in SIGNS[name].sides and level >= NOTHING}
+    if not mine:
         return Dimension(0.0)
-    worst = max(levels, key=lambda name: (levels[name], name))
-    if levels[worst] < NOTHING:
-        return Dimension(0.0)
-    cause = sentence(worst, readings[worst]) if worst in readings else "it is easing"
-    evidence = {
-        name: round(readings[name].value, 2) for name in sorted(levels) if name in readings and levels[name] >= NOTHING
-    }
-    return Dimension(levels[worst], cause, evidence)
+    worst = max(mine, key=lambda name: (mine[name], name))
+    is_easing = present.get(worst, 0.0) < mine[worst] / 2
+    cause = f"{'easing: ' if is_easing else ''}{_words([worst], readings)}"
+    return Dimension(mine[worst], cause, _numbers(mine, readings))
 
 
 def _peril(perils: Mapping[str, float], readings: Mapping[str, Reading]) -> Dimension:
-    if not perils:
+    worst = max(perils, key=lambda name: (perils[name], name), default=None)
+    if worst is None or perils[worst] < NOTHING:
         return Dimension(0.0)
-    worst = max(perils, key=lambda name: (perils[name], name))
-    if perils[worst] < NOTHING:
-        return Dimension(0.0)
-    known = [name for name in PERILS[worst] if name in readings]
-    cause = "; ".join(sentence(name, readings[name]) for name in known) or "it is easing"
-    return Dimension(perils[worst], cause, {name: round(readings[name].value, 2) for name in known})
+    return Dimension(perils[worst], _words(PERILS[worst], readings), _numbers(PERILS[worst], readings))
+
+
+def _words(names: Iterable[str], readings: Mapping[str, Reading]) -> str:
+    return "; ".join(sentence(name, readings[name]) for name in names if name in readings) or "not to be seen any more"
+
+
+def _numbers(names: Iterable[str], readings: Mapping[str, Reading]) -> dict[str, float]:
+    return {name: round(readings[name].value, 2) for name in sorted(names) if name in readings}
 
 
 def _fatigue(before: float, load: Dimension, span_s: float, settings: AffectSettings) -> Dimension:
     """Strain and overwork add up, and rest takes as long."""
     time_s = settings.time.fatigue_s if load.value > before else settings.time.recovery_s
     value = _eased(before, load.value, span_s, time_s)
-    if value < NOTHING:
+    if value < TROUBLING:
         return Dimension(value)
     cause = f"for long, {load.cause}" if load.value > value else "recovering from what was too much"
     return Dimension(value, cause, load.evidence)
@@ -191,7 +191,7 @@ def _counted(name: str, readings: Mapping[str, Reading]) -> Dimension:
     if name not in readings:
         return Dimension(0.0)
     reading = readings[name]
-    return Dimension(reading.value, sentence(name, reading), {name: round(reading.value, 2)})
+    return Dimension(reading.value, sentence(name, reading), _numbers([name], readings))
 
 
 def _holds(
@@ -233,8 +233,7 @@ def _mood(holds: Mapping[str, Hold]) -> tuple[str, str | None]:
 
 def _said(new: AffectState, feeling: str | None, has_turned: bool, vitals: Vitals, ttl_s: float) -> list[Felt]:
     cause = new.holds[feeling].cause if feeling else new.dimensions[WELLBEING].cause
-    all_numbers = {name: round(reading.value, 2) for name, reading in sorted(vitals.readings.items())}
-    said = [Felt("AFFECT_STATE", new.mood, cause, all_numbers, ttl_s)]
+    said = [Felt("AFFECT_STATE", new.mood, cause, _numbers(vitals.readings, vitals.readings), ttl_s)]
     if has_turned:
         evidence = new.holds[feeling].evidence if feeling else {}
         said.append(Felt("AFFECT_STATE_CHANGE", new.mood, cause, evidence, ttl_s))

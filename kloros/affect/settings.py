@@ -62,7 +62,7 @@ class SignSettings(Settings, frozen=True):
     """[signs]"""
 
     cpu_some: Ramp = Ramp(calm=40, full=95)
-    load: Ramp = Ramp(calm=1.5, full=4)
+    load: Ramp = Ramp(calm=2, full=8)
     memory_some: Ramp = Ramp(calm=5, full=40)
     memory_full: Ramp = Ramp(calm=2, full=25)
     memory_used: Ramp = Ramp(calm=80, full=97)
