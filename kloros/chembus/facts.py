@@ -26,7 +26,10 @@ class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class TriggerFacts(Facts, kw_only=True):
-    """A beat is due. All optional: a trigger injected by hand carries none and always runs."""
+    """A beat is due. All optional: a trigger injected by hand carries none and always runs.
+
+    serial: the how-manieth numbered beat of its entry it is; a consumer that misses one knows by it.
+    """
 
     schedule: str | None = None
     beat: BeatNumber | None = None
@@ -40,6 +43,7 @@ class TriggerFacts(Facts, kw_only=True):
     epoch: Count | None = None
     why: str | None = None
     overlap: Literal["skip", "queue_one"] | None = None
+    serial: Count | None = None
 
 
 class TickEntry(Facts, kw_only=True):

@@ -62,21 +62,24 @@ class CycleRunner:
         if self._running is None and not self._is_taken():
             self._start(run)
         elif run.is_skipped_when_busy and self._running is not None:
-            self._overlap(run)
+            self.give_up(run)
         elif self._pending is None:
             self._pending = run
         else:
             self._coalesced += 1
-            self._overlap(run if run.due_us is None else self._pending)
+            self.give_up(run if run.due_us is None else self._pending)
             if run.due_us is not None:
                 self._pending = run
 
-    def _overlap(self, run: Run) -> None:
+    def give_up(self, run: Run) -> None:
+        """It gets no cycle of its own; the next cycle that ends says so."""
         if run.due_us is not None and len(self._overlapped) < MOST_OVERLAPPED:
             self._overlapped.append(run.due_us)
 
     def forget_pending(self) -> None:
         """Nothing is to run after the present cycle."""
+        if self._pending is not None:
+            self.give_up(self._pending)
         self._pending, self._coalesced = None, 0
 
     def resume(self) -> None:

@@ -180,6 +180,12 @@ class BeatReader:
         query = "SELECT * FROM beats WHERE entry = ? AND due_us BETWEEN ? AND ? ORDER BY due_us"
         return [BeatRow(*row) for row in self._snapshot.query(query, (entry, since_us, until_us))]
 
+    def waiting(self, entry: str) -> list[int]:
+        """Due moments that had come and still await their beat: one that waits in a chain, one that is owed."""
+        state = self._snapshot.document(f"entry/{entry}", EntryState)
+        moments = (state.waiting_us, state.owed_us) if state is not None else ()
+        return [due_us for due_us in moments if due_us is not None]
+
     def skips(self, entry: str, since_us: int, until_us: int) -> list[Skipped]:
         """What was given up in between."""
         found = self._snapshot.query(

@@ -93,8 +93,10 @@ def give_up_all(state: EntryState, now_us: int, reason: str) -> None:
 
 
 def _numbered(entry: Entry, state: EntryState, due_us: int, now_us: int, reason: Reason) -> Beat:
+    state.numbered += 1
     beat = Beat(
         entry=entry,
+        serial=state.numbered,
         reason=reason,
         interval_us=state.timeline.interval_us,
         pace=state.pace,

@@ -9,14 +9,12 @@ A moment is due when a timeline of the entry's history says so. Times are wall m
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from kloros.orchestration.schedule_entry import Change, Skipped
 from kloros.orchestration.timeline import Timeline
-
-DOWNTIME = "downtime"
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -68,7 +66,6 @@ class Dues:
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self.lives: list[Life] = []
-        self._interval_us = 1
         current: Timeline | None = None
         for change in changes:
             if change.kind not in ("planned", "removed"):
@@ -97,6 +94,11 @@ class Dues:
                 return True
         return False
 
+    def interval_us(self, at_us: int) -> int:
+        """The interval that was planned then."""
+        ended = [life for life in self.lives if life.ended_us is None or life.ended_us > at_us]
+        return (ended or self.lives)[0].timeline.interval_us if self.lives else 1
+
     def unsettled(self) -> Iterator[int]:
         """Due moments that had come when their timeline ended, and that were passed over."""
         for life in self.lives:
@@ -106,9 +108,10 @@ class Dues:
 
 
 def judge_schedule(
-    entry: str, dues: Dues, emitted: Sequence[int], skips: Sequence[Skipped], window: Window
-) -> tuple[Tally, list[Counterexample]]:
-    """due = emitted + skipped, each due moment of the window exactly once."""
+    entry: str, dues: Dues, emitted: Collection[int], skips: Sequence[Skipped], window: Window,
+    waiting: Collection[int] = (),
+) -> tuple[Tally, list[Counterexample]]:  # fmt: skip
+    """due = emitted + skipped, each due moment of the window exactly once; those that still wait are open."""
     tally, wrong = Tally(entry), []
     due = dues.within(window)
     tally.due = len(due)
@@ -125,7 +128,9 @@ def judge_schedule(
         reason = covered.get(due_us)
         if reason is not None:
             tally.skipped[reason] = tally.skipped.get(reason, 0) + 1
-        if (due_us in emitted_set) == (reason is not None):
+        if due_us in waiting and due_us not in emitted_set and reason is None:
+            tally.open += 1
+        elif (due_us in emitted_set) == (reason is not None):
             is_both = reason is not None
             detail = f"it was emitted, and said to be skipped ({reason})" if is_both else "neither emitted nor skipped"
             wrong.append(Counterexample("settled twice" if is_both else "vanished", entry, due_us, detail))
@@ -146,15 +151,16 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def judge_consumer(
-    entry: str, daemon: str, dues: Dues, emitted: Sequence[int], skips: Sequence[Skipped], runs: Sequence[Run],
-    window: Window, open_after_us: int,
+    entry: str, daemon: str, dues: Dues, emitted: Mapping[int, int], runs: Sequence[Run], window: Window,
+    open_after_us: int,
 ) -> tuple[Tally, list[Counterexample]]:  # fmt: skip
     """emitted = run + fallback + lost, nothing twice, nothing that was not due.
 
+    emitted: when each due moment's beat was emitted.
     runs: the daemon's reports; from before the window too, so that what it knew when the window began is known.
     open_after_us: a beat due later than this may still be on its way.
     """
-    tally, wrong = Tally(entry, daemon), list(_not_due(entry, daemon, dues, skips, emitted, runs, window))
+    tally, wrong = Tally(entry, daemon), list(_not_due(entry, daemon, dues, sorted(emitted.values()), runs, window))
     numbered = sorted((run for run in runs if run.due_us is not None), key=lambda run: run.due_us or 0)
     overlapped = {due_us for run in runs for due_us in run.overlapped_us}
     ran: dict[int, str] = {}
@@ -163,7 +169,7 @@ def judge_consumer(
         if due_us in ran and window.has(due_us):
             wrong.append(Counterexample("run twice", entry, due_us, f"by {ran[due_us]} and by {run.source}", daemon))
         ran[due_us] = run.source
-    accountable = [each for each in sorted(set(emitted)) if window.has(each) and numbered and _is_known(each, numbered)]
+    accountable = [each for each in sorted(emitted) if window.has(each) and numbered and _is_known(each, numbered)]
     tally.emitted = len(accountable)
     unexplained: list[int] = []
     for due_us in accountable:
@@ -177,7 +183,7 @@ def judge_consumer(
         else:
             unexplained.append(due_us)
     tally.fallback += sum(
-        source == "fallback" and window.has(due_us) and due_us not in set(emitted) for due_us, source in ran.items()
+        source == "fallback" and window.has(due_us) and due_us not in emitted for due_us, source in ran.items()
     )
     lost, never = _lost_or_never_run(unexplained, numbered)
     tally.lost = len(lost)
@@ -206,18 +212,14 @@ def _lost_or_never_run(unexplained: Sequence[int], numbered: Sequence[Run]) -> t
 
 
 def _not_due(
-    entry: str, daemon: str, dues: Dues, skips: Sequence[Skipped], emitted: Sequence[int], runs: Sequence[Run],
-    window: Window,
-) -> Iterator[Counterexample]:  # fmt: skip
-    last_emitted_us = max(emitted, default=0)
+    entry: str, daemon: str, dues: Dues, emitted_us: Sequence[int], runs: Sequence[Run], window: Window
+) -> Iterator[Counterexample]:
     for run in runs:
         due_us = run.due_us
         if due_us is None or not window.has(due_us) or dues.has(due_us):
             continue
-        # On its own clock a consumer knows the grid, not what was re-planned while the scheduler was away.
-        is_alone = due_us > last_emitted_us or any(
-            skip.reason == DOWNTIME and skip.first_us - (skip.last_us - skip.first_us + 1) <= due_us <= skip.at_us
-            for skip in skips
-        )
+        # On its own clock a consumer knows the grid, not what was planned anew while it could not hear the scheduler.
+        heard = bisect_right(emitted_us, due_us)
+        is_alone = heard == 0 or due_us - emitted_us[heard - 1] >= dues.interval_us(due_us)
         if run.source != "fallback" or not is_alone:
             yield Counterexample("not due", entry, due_us, f"it was run ({run.source}) without being due", daemon)

@@ -56,6 +56,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_us: int | None = None
     late_us: int = 0
     missed: int = 0
+    serial: int | None = None
     causes: tuple[tuple[str, Wish], ...] = ()
 
 
@@ -114,6 +115,7 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     override_until_us: int | None = None
     wishes: dict[str, Wish] = {}
     emitted: int = 0
+    numbered: int = 0
     missed: int = 0
     misfires: int = 0
     unreported: int = 0
@@ -160,7 +162,7 @@ def returned_state(entry: Entry, state: EntryState, after_us: int) -> EntryState
     """An entry that had been taken out of the schedule: as a fresh one, but no moment already settled comes again."""
     fresh = fresh_state(entry, max(after_us, state.cursor_us))
     fresh.last_due_us, fresh.last_beat = state.last_due_us, state.last_beat
-    fresh.emitted, fresh.misfires = state.emitted, state.misfires
+    fresh.emitted, fresh.numbered, fresh.misfires = state.emitted, state.numbered, state.misfires
     fresh.missed, fresh.unreported = state.missed, state.unreported
     fresh.skips, fresh.changes = state.skips, [*state.changes, *fresh.changes]
     fresh.cursor_us = max(fresh.cursor_us, state.cursor_us)

@@ -27,6 +27,7 @@ def trigger_facts(beat: Beat, scheduler: str, epoch: int, late_us: int) -> Trigg
         epoch=epoch,
         why=why(beat),
         overlap=beat.entry.overlap,
+        serial=beat.serial,
     )
 
 

@@ -51,6 +51,7 @@ class EntryRecord:
     dues: Dues
     emitted: list[BeatRow]
     skips: list[Skipped]
+    waiting: list[int]
 
     @property
     def interval_us(self) -> int:
@@ -80,7 +81,8 @@ class BeatRecords:
         """What is on record about one entry."""
         changes = self._reader.changes(entry)
         emitted = self._reader.emitted(entry, window.since_us, window.until_us)
-        return EntryRecord(changes, Dues(changes), emitted, self._reader.skips(entry, window.since_us, window.until_us))
+        skips = self._reader.skips(entry, window.since_us, window.until_us)
+        return EntryRecord(changes, Dues(changes), emitted, skips, self._reader.waiting(entry))
 
 
 @contextmanager

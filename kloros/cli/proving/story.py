@@ -77,6 +77,9 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
     elif skip is not None:
         story.outcome = "skipped"
         story.lines.append(_skipped(skip))
+    elif due_us in record.waiting:
+        story.outcome = "open"
+        story.lines.append("not emitted yet: it waits for the entry it comes after, or for its turn")
     elif due_us > alive_us:
         story.outcome = "open"
         story.lines.append("not emitted yet: the scheduler has not been heard since; its next life decides")

@@ -52,8 +52,8 @@ def prove(records: BeatRecords, reports: Reports, window: Window, wanted: tuple[
 
 def _judge_entry(proof: Proof, entry: str, records: BeatRecords, reports: Reports, window: Window) -> None:
     record = records.of(entry, window)
-    emitted = [row.due_us for row in record.emitted]
-    tally, wrong = judge_schedule(entry, record.dues, emitted, record.skips, window)
+    emitted = {row.due_us: row.emitted_us for row in record.emitted}
+    tally, wrong = judge_schedule(entry, record.dues, list(emitted), record.skips, window, record.waiting)
     if not tally.due and not tally.emitted:
         return
     proof.schedule.append(tally)
@@ -63,9 +63,7 @@ def _judge_entry(proof: Proof, entry: str, records: BeatRecords, reports: Report
     for (name, daemon), runs in sorted(reports.runs.items()):
         if name == entry:
             heard = True
-            consumer, wrong = judge_consumer(
-                entry, daemon, record.dues, emitted, record.skips, runs, window, open_after_us
-            )
+            consumer, wrong = judge_consumer(entry, daemon, record.dues, emitted, runs, window, open_after_us)
             proof.consumers.append(consumer)
             proof.counterexamples += wrong
     if not heard:
