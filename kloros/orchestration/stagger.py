@@ -62,14 +62,16 @@ def collisions(
 def staggered(entries: Sequence[Entry], durations_us: Mapping[str, int] = _NO_DURATIONS) -> dict[str, int]:
     """An offset for each entry, those that fire most often first, each as far as possible from the ones before it.
 
-    Offsets stay where they are if nothing is gained by moving them. Greedy: no promise of the best of all, but two
-    entries share a second only where all seconds are taken.
+    Offsets stay where they are if nothing is gained by moving them. Greedy: never worse than before, no promise of the
+    best of all. Entries whose intervals have no common divisor but the second always meet.
     """
     placed: list[Entry] = []
     for entry in sorted(entries, key=lambda each: (each.interval_us, -durations_us.get(each.name, 0), each.name)):
         candidates = [entry.offset_us, *_candidates(entry)]
         best = max(candidates, key=lambda offset_us: _room(entry, offset_us, placed, durations_us))
         placed.append(msgspec.structs.replace(entry, offset_us=best))
+    if len(collisions(placed, durations_us)) > len(collisions(entries, durations_us)):
+        placed = list(entries)
     return {entry.name: entry.offset_us for entry in placed}
 
 
@@ -78,8 +80,10 @@ def _needed_us(one: Entry, other: Entry, durations_us: Mapping[str, int], within
     return min(longest_us, max(within_us, gcd(one.interval_us, other.interval_us) // 2))
 
 
-def _room(entry: Entry, offset_us: int, placed: Sequence[Entry], durations_us: Mapping[str, int]) -> tuple[float, int]:
-    """How much of what each pair needs there is, at the worst pair; then how close the closest comes."""
+def _room(
+    entry: Entry, offset_us: int, placed: Sequence[Entry], durations_us: Mapping[str, int]
+) -> tuple[int, float, int]:
+    """How few pairs collide; how much of what it needs the worst pair has; how close the closest comes."""
     moved = msgspec.structs.replace(entry, offset_us=offset_us)
     shares = [
         (min(1.0, distance_us / _needed_us(moved, other, durations_us, STEP_US)), distance_us)
@@ -87,8 +91,9 @@ def _room(entry: Entry, offset_us: int, placed: Sequence[Entry], durations_us: M
         for distance_us in (apart_us(moved, other),)
     ]
     if not shares:
-        return 1.0, 0
-    return min(share for share, _ in shares), min(distance_us for _, distance_us in shares)
+        return 0, 1.0, 0
+    collided = sum(share < 1 for share, _ in shares)
+    return -collided, min(share for share, _ in shares), min(distance_us for _, distance_us in shares)
 
 
 def _candidates(entry: Entry) -> range:

@@ -61,8 +61,12 @@ def test_staggering_never_makes_it_worse_and_keeps_offsets_within_their_interval
     offsets = staggered(entries)
     moved = [msgspec.structs.replace(each, offset_us=offsets[each.name]) for each in entries]
     assert all(0 <= each.offset_us < each.interval_us for each in moved)
+    assert len(collisions(moved)) <= len(collisions(entries))
+    always = [
+        (a, b) for n, a in enumerate(entries) for b in entries[n + 1 :] if gcd(a.interval_us, b.interval_us) < 2 * S
+    ]
     share = sum(1 / each.interval_us for each in entries) * S
-    if share <= 0.3:
+    if share <= 0.3 and not always:
         assert collisions(moved) == [], "there is room for everybody"
     assert staggered(entries) == offsets
 
