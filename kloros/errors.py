@@ -45,6 +45,10 @@ class CannotObserve(KlorosError):
         super().__init__(reason=reason)
 
 
+class PictureImpossible(KlorosError):
+    """{path} cannot be drawn: {reason}"""
+
+
 class BusError(KlorosError):
     """The bus refused: {detail}"""
 
