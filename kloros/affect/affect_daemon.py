@@ -89,7 +89,7 @@ class AffectDaemon(Consumer):
         self._note(before, vitals)
 
     def _perceive(self, now_s: float) -> Vitals:
-        vitals = self._senses.take()
+        vitals = self._senses.take(now_s)
         with self._lock:
             heard = self._watch.readings(now_s)
         return Vitals({**vitals.readings, **heard}, vitals.blind)

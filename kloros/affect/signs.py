@@ -18,14 +18,14 @@ class Sign(NamedTuple):
 
 
 SIGNS = {
-    "cpu_some": Sign((STRAIN,), "work waited for a processor {:.0f} % of the last 10 s"),
+    "cpu_some": Sign((STRAIN,), "work waited for a processor {:.0f} % of the time"),
     "load": Sign((STRAIN,), "{:.1f} tasks for each processor in the last minute"),
-    "memory_some": Sign((STRAIN, MEMORY), "work waited for memory {:.0f} % of the last 10 s"),
-    "memory_full": Sign((STRAIN, MEMORY), "for want of memory nothing got done {:.0f} % of the last 10 s"),
+    "memory_some": Sign((STRAIN, MEMORY), "work waited for memory {:.0f} % of the time"),
+    "memory_full": Sign((STRAIN, MEMORY), "for want of memory nothing got done {:.0f} % of the time"),
     "memory_used": Sign((STRAIN, MEMORY), "{:.0f} % of the memory is taken"),
     "swap_used": Sign((STRAIN, MEMORY), "{:.0f} % of the swap is taken"),
-    "io_some": Sign((STRAIN,), "work waited for a disk {:.0f} % of the last 10 s"),
-    "io_full": Sign((STRAIN,), "for a disk's sake nothing got done {:.0f} % of the last 10 s"),
+    "io_some": Sign((STRAIN,), "work waited for a disk {:.0f} % of the time"),
+    "io_full": Sign((STRAIN,), "for a disk's sake nothing got done {:.0f} % of the time"),
     "disk_used": Sign((STRAIN,), "a file system is {:.0f} % full"),
     "inodes_used": Sign((STRAIN,), "a file system has {:.0f} % of its inodes taken"),
     "heat": Sign((STRAIN,), "it is {:.0f} K below its critical temperature"),

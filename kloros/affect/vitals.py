@@ -11,9 +11,10 @@ from kloros.errors import CannotObserve
 from kloros.machine.heat import SYS, zones
 from kloros.machine.meminfo import read_meminfo
 from kloros.machine.own_cgroup import CGROUP_ROOT, limited, memory_use, own_groups
-from kloros.machine.pressure import RESOURCES, read_pressure
+from kloros.machine.pressure import RESOURCES, Shares, read_pressure
 
-_BYTES_PER_KIB = 1024
+# Between two looks so far apart the kernel's running total tells exactly what its own mean over 10 s only follows.
+_SHORTEST_SPAN_S, _LONGEST_SPAN_S = 0.5, 30.0
 
 Found = Iterator[tuple[str, Reading]]
 
@@ -26,14 +27,18 @@ class Senses:
     ) -> None:
         self._disk_paths = tuple(disk_paths)
         self._proc, self._sys, self._cgroups = proc, sys, cgroups
+        self._totals_us: dict[tuple[Path, str], tuple[float, int]] = {}
 
-    def take(self) -> Vitals:
-        """The vital signs of now: each where it is worst. What cannot be perceived is told with the reason."""
+    def take(self, now_s: float) -> Vitals:
+        """The vital signs of now: each where it is worst. What cannot be perceived is told with the reason.
+
+        now_s: monotonic; pressure is that of the time since the last look.
+        """
         readings: dict[str, Reading] = {}
         blind: dict[str, str] = {}
         groups = self._groups(blind)
         senses: dict[str, Callable[[], Found]] = {
-            **{f"{resource} pressure": self._pressure_sense(resource, groups) for resource in RESOURCES},
+            **{f"{resource} pressure": self._pressure_sense(resource, groups, now_s) for resource in RESOURCES},
             "memory": lambda: self._memory(groups),
             "load": self._load,
             "disks": self._disks,
@@ -54,7 +59,7 @@ class Senses:
             blind["limits"] = str(lack)
             return []
 
-    def _pressure_sense(self, resource: str, groups: list[Path]) -> Callable[[], Found]:
+    def _pressure_sense(self, resource: str, groups: list[Path], now_s: float) -> Callable[[], Found]:
         def perceive() -> Found:
             tight = [group for group in groups if resource in limited(group)]
             places = [(self._proc / "pressure" / resource, "")]
@@ -68,11 +73,19 @@ class Senses:
                 is_seen = True
                 for kind in ("some", "full"):
                     if kind in shares and (resource, kind) != ("cpu", "full"):
-                        yield f"{resource}_{kind}", Reading(shares[kind].avg10, where)
+                        yield f"{resource}_{kind}", Reading(self._percent(path, kind, shares[kind], now_s), where)
             if not is_seen:
                 read_pressure(places[0][0])  # says why
 
         return perceive
+
+    def _percent(self, path: Path, kind: str, shares: Shares, now_s: float) -> float:
+        then_s, total_us = self._totals_us.get((path, kind), (now_s, 0))
+        self._totals_us[path, kind] = now_s, shares.total_us
+        span_s, waited_s = now_s - then_s, (shares.total_us - total_us) / 1e6
+        if not _SHORTEST_SPAN_S <= span_s <= _LONGEST_SPAN_S or waited_s < 0:
+            return shares.avg10
+        return min(100.0, 100 * waited_s / span_s)
 
     def _memory(self, groups: list[Path]) -> Found:
         for group in groups:

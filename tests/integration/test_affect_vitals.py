@@ -55,7 +55,7 @@ class Tree:
         (self.folder / path).unlink()
 
     def take(self) -> Vitals:
-        return Senses([self.folder], self.proc, self.sys, self.cgroups).take()
+        return Senses([self.folder], self.proc, self.sys, self.cgroups).take(1.0)
 
     def value(self, name: str) -> float:
         return self.take().readings[name].value
@@ -67,7 +67,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_this_machine_has_vital_signs() -> None:
-    taken = Senses([Path("/")]).take()
+    taken = Senses([Path("/")]).take(1.0)
     assert {"load", "memory_used", "disk_used"} <= set(taken.readings)
     assert all(0 <= taken.readings[name].value <= 100 for name in taken.readings if name not in ("load", "heat"))
     assert all(reason for reason in taken.blind.values())
@@ -80,6 +80,22 @@ def test_what_is_taken_is_relative_to_the_machine(tree: Tree) -> None:
     assert (readings["cpu_some"], readings["memory_full"], readings["io_some"]) == (10.0, 5.0, 10.0)
     assert "cpu_full" not in readings  # the machine as a whole has none
     assert set(taken.blind) == {"heat"}
+
+
+def test_pressure_is_that_of_the_time_since_the_last_look(tree: Tree) -> None:
+    senses = Senses([tree.folder], tree.proc, tree.sys, tree.cgroups)
+
+    def waited(at_s: float, total_us: int) -> float:
+        tree.write("proc/pressure/cpu", f"some avg10=7.00 avg60=0.00 avg300=0.00 total={total_us}\n")
+        return senses.take(at_s).readings["cpu_some"].value
+
+    assert waited(100.0, 5_000_000) == 7.0  # there was no look before
+    assert waited(110.0, 14_000_000) == 90.0
+    assert waited(110.1, 14_000_000) == 7.0  # too close to say
+    assert waited(120.1, 14_000_000) == 0.0
+    assert waited(300.0, 50_000_000) == 7.0  # so long ago that the kernel's mean is nearer
+    assert waited(310.0, 49_000_000) == 7.0  # it counts from anew
+    assert waited(320.0, 59_500_000) == 100.0
 
 
 def test_a_control_group_that_is_fuller_than_the_machine_counts_and_is_named(tree: Tree) -> None:
@@ -152,12 +168,12 @@ def test_where_only_control_groups_tell_pressure_they_are_heard(tree: Tree) -> N
 def test_file_systems_count_once_and_what_is_not_there_is_passed_over(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     paths = [tmp_path, tmp_path / "inside", tmp_path / "nowhere"]
-    reading = Senses(paths, tree.proc, tree.sys, tree.cgroups).take().readings["disk_used"]
+    reading = Senses(paths, tree.proc, tree.sys, tree.cgroups).take(1.0).readings["disk_used"]
     state = os.statvfs(tmp_path)
     used = state.f_blocks - state.f_bfree
     assert reading.where == str(tmp_path)
     assert reading.value == pytest.approx(100 * used / (used + state.f_bavail), abs=1.0)
-    nothing = Senses([tmp_path / "nowhere"], tree.proc, tree.sys, tree.cgroups).take()
+    nothing = Senses([tmp_path / "nowhere"], tree.proc, tree.sys, tree.cgroups).take(1.0)
     assert "none of the paths" in nothing.blind["disks"]
 
 
