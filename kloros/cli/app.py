@@ -10,6 +10,7 @@ import typer
 
 import kloros
 from kloros.cli import (
+    ab,
     affect,
     bus,
     config,
@@ -41,6 +42,7 @@ app.add_typer(schedule.app, name="schedule")
 app.command(name="prove")(prove.prove)
 app.command(name="why")(why.why)
 app.add_typer(affect.app, name="affect")
+app.add_typer(ab.app, name="ab")
 app.add_typer(bus.app, name="bus")
 app.add_typer(journal.app, name="journal")
 app.add_typer(ledger.app, name="ledger")
