@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kloros.affect.settings import AffectSettings
 from kloros.affect.state import Reading, Vitals
 from kloros.affect.vitals import Senses
 from kloros.chembus.envelope import Message
+from kloros.chembus.memory import MemoryBus
 from kloros.clock import VirtualClock
 from kloros.config import load
 
@@ -198,6 +200,33 @@ def test_a_silent_scheduler_is_friction(table: Table) -> None:
     table.advance(120.0)
     assert state_of(table)["dimensions"]["friction"]["value"] > 0.9
     assert "tick has been silent" in state_of(table)["dimensions"]["friction"]["cause"]
+
+
+def test_the_same_error_in_cycle_after_cycle_is_felt_and_a_good_cycle_ends_it(table: Table) -> None:
+    report = {"daemon": "x_daemon", "schedule": "x", "source": "trigger", "started_ts": 1.0, "duration_s": 0.1}
+    for attempt in range(3):
+        table.say("Q_CYCLE_REPORT", {**report, "outcome": "failed", "error": f"OSError: no room, attempt {attempt}"})
+    table.say("Q_TRIGGER_AFFECT", {})
+    (told,) = said(table, "REPETITIVE_ERROR")
+    assert told.facts.cause == "the same error 3 times in a row (x_daemon: OSError: no room, attempt 2)"
+    assert told.facts.evidence["repeated_error"] == 3
+    assert said(table, "TASK_FAILURE_PATTERN")
+    sense(table, 12)
+    assert state_of(table)["holds"] == {}
+
+
+def test_a_daemon_that_is_killed_again_and_again_is_a_stuck_loop(table: Table) -> None:
+    heart = {"zooid": "x_daemon", "niche": "x", "uptime_s": 0.1, "processed_count": 0}
+    with ExitStack() as lives:  # they end after the test: those who are killed bid no farewell
+        for _ in range(4):
+            life = lives.enter_context(closing(MemoryBus(table.hub, name="x_daemon", clock=table.clock)))
+            life.join(1.0)
+            life.emit("HEARTBEAT", heart)
+            table.advance(1.0)
+        table.say("Q_TRIGGER_AFFECT", {})
+        (told,) = said(table, "STUCK_LOOP")
+        assert told.facts.cause == "started anew 3 times, never told to stop (x_daemon)"
+        assert state_of(table)["mood"] == "stuck"
 
 
 def test_settings_are_taken_on_reload_and_a_bad_file_changes_nothing(table: Table) -> None:
