@@ -10,7 +10,9 @@ import typer
 
 import kloros
 from kloros.cli import (
+    ab,
     actions,
+    affect,
     bus,
     candidates,
     config,
@@ -22,10 +24,12 @@ from kloros.cli import (
     ledger,
     maintenance,
     memory,
+    prove,
     questions,
     run,
     schedule,
     status,
+    why,
 )
 from kloros.errors import KlorosError
 
@@ -41,6 +45,10 @@ app = typer.Typer(
 app.command(name="run")(run.run)
 app.command(name="status")(status.status)
 app.add_typer(schedule.app, name="schedule")
+app.command(name="prove")(prove.prove)
+app.command(name="why")(why.why)
+app.add_typer(affect.app, name="affect")
+app.add_typer(ab.app, name="ab")
 app.add_typer(bus.app, name="bus")
 app.add_typer(journal.app, name="journal")
 app.add_typer(ledger.app, name="ledger")

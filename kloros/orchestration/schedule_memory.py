@@ -1,9 +1,11 @@
-"""What the scheduler remembers on disk: one document per entry, and its epoch."""
+"""What the scheduler remembers on disk: one document per entry, its epoch, and the ledger of beats."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kloros.errors import StoreUnusable
+from kloros.orchestration.beat_ledger import BeatLedger
 from kloros.orchestration.schedule_entry import EntryState
 from kloros.storage.state_store import StateStore
 
@@ -13,6 +15,7 @@ class ScheduleMemory:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self.ledger = BeatLedger()
         self._names = set(store.get("entries", list[str]) or ())
 
     def next_epoch(self, wall_us: int) -> int:
@@ -26,8 +29,22 @@ class ScheduleMemory:
         states = {name: self._store.get(f"entry/{name}", EntryState) for name in self._names}
         return {name: state for name, state in states.items() if state is not None}
 
-    def remember(self, changes: Mapping[str, EntryState]) -> None:
-        """Keep the changed entries, in one transaction."""
+    def remember(self, changes: Mapping[str, EntryState], now_us: int) -> None:
+        """Keep the changed entries and what the ledger has noted, in one transaction.
+
+        A disk that refuses stops nothing: the entries stay in memory, the ledger's rows wait for the next time.
+        """
+        self.ledger.take(changes)
+        try:
+            with self._store.database.transaction() as database:
+                self.ledger.write(database, now_us)
+                self._keep(changes)
+        except StoreUnusable:
+            self._keep(changes)
+        else:
+            self.ledger.written()
+
+    def _keep(self, changes: Mapping[str, EntryState]) -> None:
         is_known = changes.keys() <= self._names
         with self._store.batch():
             for name, state in changes.items():

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import ChangedFacts, ClockFacts, ControlFacts, TickFacts
+from kloros.chembus.facts import AffectFacts, ChangedFacts, ClockFacts, ControlFacts, CycleReportFacts, TickFacts
 from kloros.chembus.ratelimit import TokenBucket
-from kloros.clock import us_to_seconds
+from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.daemon.grid import Grid
-from kloros.errors import ConfigError, ScheduleRefused
+from kloros.errors import ConfigError, ScheduleRefused, StoreUnusable
+from kloros.machine.host import host_id
+from kloros.orchestration.adaptation import Adaptation
+from kloros.orchestration.beat_ledger import BEAT_TABLES, THE_SCHEDULER, BeatRow, prune
 from kloros.orchestration.lateness import Lateness
 from kloros.orchestration.schedule import Schedule
-from kloros.orchestration.schedule_config import load_schedule
+from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
 from kloros.orchestration.schedule_control import apply
-from kloros.orchestration.schedule_entry import Beat
-from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
+from kloros.orchestration.schedule_entry import Beat, Change
+from kloros.orchestration.schedule_facts import tick_entry, trigger_facts, why
 from kloros.orchestration.schedule_memory import ScheduleMemory
 
 # The tick shows this many entries at once; a longer schedule takes turns, so that no tick delays a beat for long.
@@ -31,6 +35,7 @@ PAGES_PER_TICK = 10
 # Beats are written down once none is due for IDLE_US, or REMEMBER_WITHIN_S after they were emitted.
 IDLE_US = 20_000
 REMEMBER_WITHIN_S = 0.1
+PRUNE_EVERY_S = 60.0
 # Beats beyond this are counted in one line a second instead of having one each.
 LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST = 50.0, 500
 
@@ -40,16 +45,23 @@ class SchedulerDaemon(Daemon):
 
     zooid = "scheduler_daemon"
     niche = "orchestration"
-    hears = ("Q_SCHEDULE_CONTROL",)
+    hears = ("Q_SCHEDULE_CONTROL", "Q_CYCLE_REPORT", "AFFECT_*")
+    tables = BEAT_TABLES
 
     def __init__(self, kit: Kit) -> None:
         self.config_file = runner.settings_file(kit.place, "scheduler")
-        self.config = load_schedule(self.config_file)
+        self._draw = kit.clock.wall_us()
+        self.config = self._load()
         super().__init__(kit)
         self.memory = ScheduleMemory(self.store)
         self.schedule = Schedule(
-            self.config.entries, self.clock.wall_us(), self.memory.states(), self.config.misfire_grace_us
+            self.config.entries,
+            self.clock.wall_us(),
+            self.memory.states(),
+            self.config.misfire_grace_us,
+            self.config.settle_us,
         )
+        self.adaptation = Adaptation(self.schedule, self.config)
         self.lateness = Lateness()
         self.epoch = 0
         self.last_beat = "no beat yet"
@@ -58,6 +70,7 @@ class SchedulerDaemon(Daemon):
         self._tick_due_us: int | None = None
         self._is_remembering_soon = False
         self._unlogged_beats = 0
+        self._pruned_s = self.clock.monotonic_s()
         self._log_bucket = TokenBucket(LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST, self.clock.monotonic_s())
         self._beats_total = self.metrics.counter("kloros_beats_emitted_total", "Beats emitted.", ("reason",))
         self._missed_total = self.metrics.counter("kloros_beats_missed_total", "Beats given up by the misfire policy.")
@@ -67,6 +80,7 @@ class SchedulerDaemon(Daemon):
 
     def on_start(self) -> None:
         self.epoch = self.memory.next_epoch(self.clock.wall_us())
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "started", why=f"epoch {self.epoch}"))
         if self.in_maintenance:
             self.schedule.suspend()
         self.log.info("schedule_loaded", entries=len(self.schedule), epoch=self.epoch, file=str(self.config_file))
@@ -74,7 +88,28 @@ class SchedulerDaemon(Daemon):
         self._tick()
 
     def on_signal(self, message: Message) -> None:
-        wish: ControlFacts = message.facts
+        facts = message.facts
+        if isinstance(facts, CycleReportFacts):
+            changed, beats = self.adaptation.on_report(facts, self.clock.wall_us())
+            self._emit_all(beats)
+            self._tell_adapted(changed)
+        elif isinstance(facts, AffectFacts):
+            self._tell_adapted(self.adaptation.on_affect(message.signal, facts, self.clock.wall_us()))
+        else:
+            self._control(message, facts)
+
+    def _tell_adapted(self, names: Sequence[str]) -> None:
+        """Say which entries run at another interval from now on, and why."""
+        for name in names:
+            shown = tick_entry(self.schedule.view(name))
+            detail = shown.why or f"back to {shown.interval_s:g} s"
+            self.log.info("adapted", schedule=name, interval_s=shown.interval_s, pace=shown.pace, why=detail)
+            facts = ChangedFacts(op="adapt", ok=True, schedule=name, detail=detail, value=shown.pace)
+            self.bus.emit("Q_SCHEDULE_CHANGED", facts)
+        if names:
+            self._emit_due()
+
+    def _control(self, message: Message, wish: ControlFacts) -> None:
         if wish.op == "reload":
             self._reload(wish.requester, message.id)
             return
@@ -102,12 +137,14 @@ class SchedulerDaemon(Daemon):
         else:
             self.schedule.unsuspend()
         detail = f"maintenance {'on' if is_on else 'off'}: {self.maintenance.reason}".removesuffix(": ")
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "maintenance", why=detail))
         self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="maintenance", ok=True, detail=detail))
         self._emit_due()
         self._tick()
 
     def on_clock_step(self, step_s: float) -> None:
         detail = f"the wall clock was stepped by {step_s:+g} s"
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "clock_step", why=detail))
         self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="clock_step", ok=True, detail=detail, value=step_s))
         self._emit_due()
         self._tick()
@@ -119,12 +156,24 @@ class SchedulerDaemon(Daemon):
 
     def on_housekeeping(self) -> None:
         self._arm()
+        self._prune()
         if self._unlogged_beats:
             self.log.info("more_beats", count=self._unlogged_beats)
             self._unlogged_beats = 0
 
     def on_stop(self) -> None:
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "stopped"))
         self._remember()
+
+    def _prune(self) -> None:
+        """Once a minute a little of what the ledger need not keep goes."""
+        now_s = self.clock.monotonic_s()
+        if now_s - self._pruned_s < PRUNE_EVERY_S:
+            return
+        self._pruned_s = now_s
+        limits = self.config.ledger
+        with suppress(StoreUnusable):
+            prune(self.store.database, self.clock.wall_us() - seconds_to_us(limits.keep_s), limits.max_beats)
 
     def status(self) -> str:
         p99_ms = self.lateness.percentiles()[1]
@@ -161,7 +210,19 @@ class SchedulerDaemon(Daemon):
         if beat.missed:
             self._missed_total.inc(beat.missed)
         self.last_beat = beat.entry.name if beat.beat is None else f"{beat.entry.name} {beat.beat}"
+        self._record(beat, late_us, is_lost)
         self._log(beat, late_us, is_lost)
+
+    def _record(self, beat: Beat, late_us: int, is_lost: bool) -> None:
+        """Into the ledger of beats; it is written when the schedule is remembered."""
+        if beat.due_us is None or beat.beat is None:
+            self.memory.ledger.note(beat.entry.name, Change(self.clock.wall_us(), "unnumbered", why=beat.reason))
+            return
+        row = BeatRow(
+            beat.entry.name, beat.due_us, beat.beat, beat.reason, beat.due_us + late_us, beat.interval_us, self.epoch,
+            int(is_lost), why(beat),
+        )  # fmt: skip
+        self.memory.ledger.emitted(row)
 
     def _log(self, beat: Beat, late_us: int, is_lost: bool) -> None:
         if not self._log_bucket.take(self.clock.monotonic_s()):
@@ -192,8 +253,9 @@ class SchedulerDaemon(Daemon):
     def _remember(self) -> None:
         self._is_remembering_soon = False
         self.loop.at_monotonic("remember", None)
-        if changes := self.schedule.take_changes():
-            self.memory.remember(changes)
+        changes = self.schedule.take_changes()
+        if changes or not self.memory.ledger.is_empty:
+            self.memory.remember(changes, self.clock.wall_us())
 
     def _arm(self) -> None:
         """Set the next deadlines; set again each second, in case the wall clock has moved without a word."""
@@ -245,16 +307,20 @@ class SchedulerDaemon(Daemon):
 
     # Control
 
+    def _load(self) -> ScheduleConfig:
+        return load_schedule(self.config_file, host_id(), self._draw)
+
     def _reload(self, requester: str | None, request_id: str | None) -> None:
         wish = ControlFacts(op="reload", requester=requester)
         try:
-            config = load_schedule(self.config_file)
+            config = self._load()
         except ConfigError as error:
             self.log.error("reload_refused", reason=str(error))
             self._answer("reload", False, str(error), wish, request_id)
             return
         self.config = config
-        self.schedule.grace_us = config.misfire_grace_us
+        self.schedule.grace_us, self.schedule.settle_us = config.misfire_grace_us, config.settle_us
+        self.adaptation.reload(config)
         report = self.schedule.reload(config.entries, self.clock.wall_us())
         self._emit_due()
         self._remember()

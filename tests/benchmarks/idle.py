@@ -42,6 +42,7 @@ DAEMONS = {
     "shadow": "kloros.consumers.shadow_daemon",
     "tournament_consumer": "kloros.consumers.tournament_consumer_daemon",
     "decay": "kloros.consumers.decay_daemon",
+    "affect": "kloros.affect.affect_daemon",
 }
 PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True))
 CONFIG = Path(__file__).parents[2] / "config"

@@ -26,9 +26,10 @@ ACTION = "kloros-action-consumer.service"
 SHADOW = "kloros-shadow.service"
 TOURNAMENT = "kloros-tournament-consumer.service"
 DECAY = "kloros-decay.service"
+AFFECT = "kloros-affect.service"
 DAEMONS = (
     PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER,
-    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY,
+    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY, AFFECT,
 )  # fmt: skip
 PYTHON = "/opt/kloros/bin/python"
 SCHEDULE_FILE = "/etc/kloros/scheduler_config.toml"

@@ -140,7 +140,7 @@ class Day:
     def take(self, outcome: Run | Refusal | None) -> None:
         if isinstance(outcome, Run):
             self.ran.append(outcome)
-            self.beats.done(outcome.due_us)
+            self.beats.done(outcome)
 
 
 EVENTS = st.lists(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from kloros.affect.affect_daemon import AffectDaemon
 from kloros.clock import SystemClock
 from kloros.consumers.action_consumer_daemon import ActionConsumerDaemon
 from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
@@ -38,6 +39,7 @@ SUITE: tuple[type[Daemon], ...] = (
     ShadowDaemon,
     TournamentConsumerDaemon,
     DecayDaemon,
+    AffectDaemon,
     SchedulerDaemon,
 )
 """In the order in which they start, who reacts before who fires; they stop in reverse."""

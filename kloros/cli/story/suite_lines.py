@@ -7,6 +7,7 @@ from typing import Any
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import (
+    AffectFacts,
     ChangedFacts,
     ControlFacts,
     CycleReportFacts,
@@ -133,6 +134,18 @@ def _drop(message: Message, facts: DropFacts) -> Line:
     return Line(message.ts, f"{message.signal}: {facts.observer} dropped {facts.dropped} {facts.signal}", "red")
 
 
+def _affect(message: Message, facts: AffectFacts) -> Line:
+    if message.signal == "AFFECT_STATE":
+        mood = facts.state.get("mood", "unknown") if isinstance(facts.state, dict) else facts.state
+        return Line(message.ts, f"{message.signal}: {mood or 'unknown'}{because(facts.cause)}", "dim")
+    if message.signal == "AFFECT_STATE_CHANGE":
+        return Line(message.ts, f"{message.signal}: now {facts.state or 'unknown'}{because(facts.cause)}", "cyan")
+    span = "" if facts.ttl_s is None else f" for {duration(facts.ttl_s)}"
+    by = "" if facts.requester is None else f", injected by {facts.requester}"
+    style = "bold red" if message.signal == "AFFECT_EMERGENCY_BRAKE" else "yellow"
+    return Line(message.ts, f"{message.signal}{span}{by}{because(facts.cause)}", style)
+
+
 def _asked(message: Message, facts: StatusRequestFacts) -> Line:
     whom = facts.zooid or "everyone"
     return Line(message.ts, f"{message.signal}: {facts.requester or publisher(message)} asks {whom}", "dim")
@@ -152,4 +165,5 @@ SUITE_TELLERS: dict[type[Facts], Callable[[Message, Any], Line]] = {
     GapFacts: _gap,
     DropFacts: _drop,
     StatusRequestFacts: _asked,
+    AffectFacts: _affect,
 }
