@@ -5,7 +5,7 @@ from __future__ import annotations
 from kloros.chembus.facts_work import QuestionFacts
 from kloros.consumers.investigation.cycle_book import CycleBook
 from kloros.consumers.investigation.entries import entry_of
-from kloros.consumers.investigation.evidence import Evidence, size
+from kloros.consumers.investigation.evidence import Evidence, counted, size
 from kloros.errors import CannotObserve
 from kloros.machine.deadline import Deadline
 from kloros.machine.load import Load, Use, measure
@@ -70,7 +70,7 @@ def _tell_top(evidence: Evidence, resource: str, top: Use, load: Load, entries: 
 
 
 def _line(use: Use, resource: str) -> str:
-    who = f"{use.name} ({use.processes} processes, busiest: pid {use.pid}, {use.command})"
+    who = f"{use.name} ({counted(use.processes, 'process', 'processes')}, busiest: pid {use.pid}, {use.command})"
     if resource == "cpu":
         return f"{who} uses {use.cores:.2f} CPUs"
     if resource == "memory":

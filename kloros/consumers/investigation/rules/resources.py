@@ -11,6 +11,7 @@ from kloros.consumers.investigation.rules.helps import pause_entry, prune_histor
 _ROOM_AGAIN_PERCENT = 85.0
 _MUCH = 0.3
 _MOST_OF_IT = 0.4
+_COMMAND_CHARS = 60
 # Of all memory: who holds so much is worth naming, also when there is enough again.
 _LARGE = 0.1
 _NAMES = {"cpu": "CPU time", "memory": "memory", "io": "disk traffic"}
@@ -103,11 +104,15 @@ def _is_hog(resource: str) -> Callable[[Evidence], bool]:
     return fits
 
 
+def _shortly(command: str) -> str:
+    return command if len(command) <= _COMMAND_CHARS else command[: _COMMAND_CHARS - 1] + "…"
+
+
 def _cpu(evidence: Evidence) -> str:
     return (
         f"{evidence.text('top_name')} keeps the CPUs busy: it uses {evidence.number('top_cores'):.1f} of "
         f"{evidence.count('cores')}, which is {evidence.number('top_share'):.0%} of what is used "
-        f"(busiest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')})."
+        f"(busiest process: pid {evidence.count('top_pid')}, {_shortly(evidence.text('top_command'))})."
     )
 
 
@@ -116,7 +121,7 @@ def _memory(evidence: Evidence) -> str:
     return (
         f"{evidence.text('top_name')} holds {size(evidence.number('top_bytes'))} of memory, "
         f"{evidence.number('top_share'):.0%} of what is used "
-        f"(largest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')}).{swap}"
+        f"(largest process: pid {evidence.count('top_pid')}, {_shortly(evidence.text('top_command'))}).{swap}"
     )
 
 
@@ -128,7 +133,7 @@ def _io(evidence: Evidence) -> str:
     )
     return (
         f"{evidence.text('top_name')} {rate}, {evidence.number('top_share'):.0%} of all "
-        f"(busiest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')})."
+        f"(busiest process: pid {evidence.count('top_pid')}, {_shortly(evidence.text('top_command'))})."
     )
 
 
