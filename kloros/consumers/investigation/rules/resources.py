@@ -11,6 +11,7 @@ from kloros.consumers.investigation.rules.helps import pause_entry, prune_histor
 _ROOM_AGAIN_PERCENT = 85.0
 _MUCH = 0.3
 _MOST_OF_IT = 0.4
+_MUCH_OF_IT, _CLEARLY_MORE = 0.25, 1.8
 _COMMAND_CHARS = 60
 # Of all memory: who holds so much is worth naming, also when there is enough again.
 _LARGE = 0.1
@@ -98,8 +99,12 @@ _DISK = (
 
 
 def _is_hog(resource: str) -> Callable[[Evidence], bool]:
+    """Whether somebody takes most of it, or much and clearly more than anybody else."""
+
     def fits(evidence: Evidence) -> bool:
-        return evidence.text("resource") == resource and evidence.number("top_share") >= _MOST_OF_IT
+        share = evidence.number("top_share")
+        leads = share >= _MUCH_OF_IT and share >= _CLEARLY_MORE * evidence.number("next_share")
+        return evidence.text("resource") == resource and (share >= _MOST_OF_IT or leads)
 
     return fits
 
