@@ -261,6 +261,17 @@ def test_a_time_out_of_one_does_not_stop_the_others_and_its_place_stays_taken(ta
     table.daemon.detective.let_go.set()
 
 
+def test_when_nobody_comes_back_a_new_process_has_to_go_on(table: Table) -> None:
+    table.daemon.detective.hanging = {f"q{number}" for number in range(4)}
+    ask(table, *(f"q{number}" for number in range(6)))
+    with capture_logs() as logs:
+        for _ in range(3):
+            trigger(table)
+    assert any(each["event"] == "investigators_hung" for each in logs)
+    assert table.daemon.exit_code == 1
+    assert {status for _, status in ended(table)} <= {"timed_out"}
+
+
 def test_what_does_not_fit_into_the_beat_waits_for_the_next_one(table: Table) -> None:
     table.daemon.detective.slow_s = {f"q{number}": 100.0 for number in range(8)}
     ask(table, *(f"q{number}" for number in range(8)))
