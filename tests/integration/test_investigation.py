@@ -161,14 +161,28 @@ def test_the_same_question_again_is_counted_and_ends_once(table: Table) -> None:
     ask(table, "pump")
     trigger(table)
     assert ended(table) == [("pump", "concluded")]
-    assert table.daemon.counters["question_known"] == 2
+    assert table.daemon.counters["question_renewed"] == 1
+    assert table.daemon.counters["question_ended_before"] == 1
+
+
+def test_one_that_became_more_urgent_while_it_waits_goes_first(table: Table) -> None:
+    """Folding tells a question again when it has come to stand for a more urgent one."""
+    others = [f"other{number}" for number in range(8)]
+    ask(table, "calm", value=1.0)
+    ask(table, *others, value=5.0)
+    ask(table, "calm", value=9.0, severity="critical", folded=3)
+    trigger(table)
+    assert "calm" in table.daemon.detective.asked[:4]
+    told = {each.facts.question_id: each.facts for each in table.heard("Q_INVESTIGATION_COMPLETE")}
+    assert told["calm"].severity == "critical"
+    assert sorted(ended(table)) == [(name, "concluded") for name in ("calm", *others)]
 
 
 def test_the_most_valuable_first_and_never_more_than_four_at_once(table: Table) -> None:
     for number in range(12):
         ask(table, f"q{number:02}", value=float(number))
     trigger(table)
-    assert table.daemon.detective.asked[:4] == ["q11", "q10", "q09", "q08"]
+    assert set(table.daemon.detective.asked[:4]) == {"q11", "q10", "q09", "q08"}
     assert sorted(table.daemon.detective.asked) == [f"q{number:02}" for number in range(12)]
     assert table.daemon.detective.most_at_once <= 4
 
@@ -245,6 +259,17 @@ def test_a_time_out_of_one_does_not_stop_the_others_and_its_place_stays_taken(ta
     trigger(table)
     assert len(ended(table)) == 5
     table.daemon.detective.let_go.set()
+
+
+def test_when_nobody_comes_back_a_new_process_has_to_go_on(table: Table) -> None:
+    table.daemon.detective.hanging = {f"q{number}" for number in range(4)}
+    ask(table, *(f"q{number}" for number in range(6)))
+    with capture_logs() as logs:
+        for _ in range(3):
+            trigger(table)
+    assert any(each["event"] == "investigators_hung" for each in logs)
+    assert table.daemon.exit_code == 1
+    assert {status for _, status in ended(table)} <= {"timed_out"}
 
 
 def test_what_does_not_fit_into_the_beat_waits_for_the_next_one(table: Table) -> None:

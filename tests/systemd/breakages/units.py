@@ -59,7 +59,7 @@ UNITS = (
         "a program that needs 48 MB, under MemoryMax=40M",
         f"MemoryMax=40M\nMemorySwapMax=0\n{NEEDS_48_MB}",
         concluded=r"memory",
-        evidence=(r"40(\.0)? ?Mi?B|MemoryMax", r"[Kk]illed process|oom"),
+        evidence=(r"MemoryMax", r"Killed process|result oom-kill|killed for want of memory"),
         ends=Ends.APPROVED,
     ),
     broken_unit(

@@ -7,7 +7,7 @@ from collections import Counter
 
 from kloros.chembus.facts_work import QuestionFacts
 from kloros.clock import US_PER_S, us_to_seconds
-from kloros.consumers.investigation.evidence import Evidence, lasting
+from kloros.consumers.investigation.evidence import Evidence, counted, lasting
 from kloros.consumers.investigation.playbooks.unit import look_at_unit
 from kloros.consumers.investigation.troubles import last_trouble, path_in, trouble_in
 from kloros.errors import CannotObserve
@@ -88,7 +88,8 @@ def _tell_rate(evidence: Evidence, lines: list[JournalLine], source: str) -> Non
     pids = len({line.pid for line in errors})
     evidence.saw(error_count=len(errors), error_span_s=span_s, error_rate=round(rate, 2), error_pids=pids)
     evidence.note(
-        f"{source} logged {cut}{len(errors)} errors in {lasting(span_s)} ({rate:.1f}/s), from {pids} processes"
+        f"{source} logged {cut}{counted(len(errors), 'error')} in {lasting(span_s)} ({rate:.1f}/s), "
+        f"from {counted(pids, 'process', 'processes')}"
     )
     shapes = Counter(_shape(line.message) for line in errors)
     evidence.saw(error_kinds=len(shapes))
