@@ -29,6 +29,7 @@ from kloros.cli import (
     run,
     schedule,
     status,
+    top,
     why,
 )
 from kloros.errors import KlorosError
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command(name="run")(run.run)
 app.command(name="status")(status.status)
+app.command(name="top")(top.top)
 app.add_typer(schedule.app, name="schedule")
 app.command(name="prove")(prove.prove)
 app.command(name="why")(why.why)

@@ -34,7 +34,7 @@ def prove(
     Every due moment is computed anew from the history of the schedule. Exit code 0: it adds up; 1: it does not, and
     which beats.
     """
-    from kloros.cli.moments import parse_moment
+    from kloros.cli.moments import parse_window
     from kloros.cli.proving.evidence import BEFORE_INTERVALS, beat_records, cycle_reports
     from kloros.cli.proving.verdict import prove as judge
     from kloros.clock import SystemClock
@@ -42,11 +42,11 @@ def prove(
     from kloros.place import Place
 
     place, now_us = Place.discover(), SystemClock().wall_us()
-    since_us, until_us = parse_moment(since, now_us), parse_moment(until, now_us)
+    since_us, until_us = parse_window(since, until, now_us)
     with beat_records(place) as records:
         wanted = tuple(entries or ())
-        if unknown := [name for name in wanted if name not in records.entries]:
-            raise typer.BadParameter(f"there is no beat of {', '.join(unknown)} on record")
+        for name in wanted:
+            records.require(name)
         oldest_us = records.oldest_us()
         window = Window(max(since_us, oldest_us or since_us), until_us)
         longest_us = max((records.of(name, window).interval_us for name in wanted or records.entries), default=0)

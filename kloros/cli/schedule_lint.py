@@ -13,6 +13,7 @@ from kloros.cli.output import JsonOption, as_json, say, styled
 
 if TYPE_CHECKING:
     from kloros.orchestration.lint import Remark
+    from kloros.orchestration.schedule_entry import Entry
 
 EXIT_WARNINGS = 1
 EXIT_BAD_CONFIG = 2
@@ -49,7 +50,7 @@ def lint(
         return _tell_unreadable(path, error, json)
     durations_us = measured_durations_us() if measured else {}
     if plan:
-        return _tell_plan(config.entries, durations_us)
+        return _tell_plan(config.entries, durations_us, json)
     from kloros.chembus.vocabulary import VOCABULARY
     from kloros.orchestration.lint import lint as judge
 
@@ -125,7 +126,12 @@ def _tell(path: Path, remarks: Sequence[Remark], lines: Sequence[int]) -> None:
     if not remarks:
         say(styled(f"{path}: nothing to remark", "green"))
     else:
-        say(f"{warnings} warnings, {len(remarks) - warnings} notes (kloros schedule lint --rules explains the codes)")
+        notes = len(remarks) - warnings
+        say(f"{_count(warnings, 'warning')}, {_count(notes, 'note')} (kloros schedule lint --rules lists the codes)")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _tell_unreadable(path: Path, error: Exception, json: bool) -> int:
@@ -136,21 +142,24 @@ def _tell_unreadable(path: Path, error: Exception, json: bool) -> int:
         told = {"file": str(path), "line": line, "code": UNREADABLE, "level": "error", "table": table, "key": last}
         as_json([{**told, "text": str(error)}])
     else:
-        say(styled(f"{path}:{line}: {UNREADABLE} error: {error}", "bold red"))
+        text = str(error).removeprefix(f"{path}: ")
+        say(styled(f"{path}:{line}: {UNREADABLE} error: {text}", "bold red"))
     return EXIT_BAD_CONFIG
 
 
-def _tell_plan(entries: Sequence[object], durations_us: dict[str, int]) -> int:
-    from kloros.orchestration.schedule_entry import Entry
-    from kloros.orchestration.stagger import collisions, staggered
-
-    known = [entry for entry in entries if isinstance(entry, Entry)]
-    before = len(collisions(known, durations_us))
-    offsets = staggered(known, durations_us)
+def _tell_plan(known: Sequence[Entry], durations_us: dict[str, int], json: bool) -> int:
     import msgspec
 
+    from kloros.orchestration.stagger import collisions, staggered
+
+    before = len(collisions(known, durations_us))
+    offsets = staggered(known, durations_us)
     moved = [msgspec.structs.replace(entry, offset_us=offsets[entry.name]) for entry in known]
     after = len(collisions(moved, durations_us))
+    if json:
+        planned = {name: offset_us / 1e6 for name, offset_us in offsets.items()}
+        as_json({"collisions_before": before, "collisions_after": after, "offsets_s": planned})
+        return 0
     say(f"# pairs of entries that fire together: {before} now, {after} with these offsets")
     for entry in known:
         say(f"[entries.{entry.name}]  # now {entry.offset_us / 1e6:g}")

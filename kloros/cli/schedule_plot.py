@@ -36,6 +36,9 @@ def plot(
     from kloros.cli.plotting.terminal import draw
 
     say(picture.title)
+    if not picture.lanes:
+        say("nothing was due, and nothing ran")
+        return 0
     for line in draw(picture, width or shutil.get_terminal_size((120, 24)).columns):
         say(line)
     say(f"at most {picture.peak} beats in any second")
@@ -56,7 +59,7 @@ def _simulated(file: Path | None, minutes: float | None) -> Picture:
 
 
 def _recorded(since: str, until: str) -> Picture:
-    from kloros.cli.moments import parse_moment
+    from kloros.cli.moments import parse_window
     from kloros.cli.plotting.lanes import Lane, Picture, runs_of, skipped_dues
     from kloros.cli.proving.evidence import beat_records, cycle_reports
     from kloros.cli.units import moment
@@ -65,10 +68,10 @@ def _recorded(since: str, until: str) -> Picture:
     from kloros.place import Place
 
     place, now_us = Place.discover(), SystemClock().wall_us()
-    window = Window(parse_moment(since, now_us), parse_moment(until, now_us))
-    reports = cycle_reports(place, window.since_us, window.until_us).facts
+    window = Window(*parse_window(since, until, now_us))
     lanes = []
     with beat_records(place) as records:
+        reports = cycle_reports(place, window.since_us, window.until_us).facts
         for entry in records.entries:
             record = records.of(entry, window)
             due = record.dues.within(window)

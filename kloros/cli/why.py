@@ -17,8 +17,8 @@ def why(
     beat: Annotated[
         str,
         typer.Argument(
-            metavar="ENTRY[@WHEN]",
-            help="An entry and a moment: curiosity_generation@16:31; without one, its latest beat.",
+            metavar="ENTRY@WHEN",
+            help="An entry and a moment: curiosity_generation@16:31; without @WHEN its latest beat.",
             autocompletion=complete_schedule,
         ),
     ],

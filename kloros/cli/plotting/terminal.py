@@ -8,7 +8,7 @@ from kloros.cli.output import styled
 from kloros.cli.plotting.lanes import Lane, Picture
 from kloros.cli.units import clock_time, duration
 
-LEGEND = "│ emitted   █ ran   ▒ ran on its own clock   x failed   · due and skipped   ! emitted, not run"
+LEGEND = ("│ emitted", "█ ran", "▒ ran on its own clock", "x failed", "· due and skipped", "! emitted, not run")
 NARROWEST = 20
 _STYLES = {"x": "red", "!": "bold red"}
 
@@ -20,8 +20,17 @@ def draw(picture: Picture, width: int) -> list[str]:
     lines = [_ruler(picture, label, columns)]
     lines += [f"{lane.entry:>{label}}  {_lane(lane, picture, columns)}" for lane in picture.lanes]
     slice_s = (picture.to_us - picture.from_us) / columns / 1e6
-    lines.append(f"{'':>{label}}  {LEGEND}; one column is {duration(slice_s)}")
-    return lines
+    return [*lines, *_legend(f"one column: {duration(slice_s)}", label, columns)]
+
+
+def _legend(scale: str, label: int, columns: int) -> list[str]:
+    lines, line = [], ""
+    for part in (*LEGEND, scale):
+        if line and len(line) + len(part) + 3 > columns:
+            lines.append(line)
+            line = ""
+        line += f"{'   ' if line else ''}{part}"
+    return [f"{'':>{label}}  {each}" for each in (*lines, line)]
 
 
 def _ruler(picture: Picture, label: int, columns: int) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import msgspec
+import typer
 
 from kloros.chembus.facts import CycleReportFacts
+from kloros.cli.stored import stored_by
 from kloros.clock import seconds_to_us
 from kloros.errors import StoreUnusable
 from kloros.orchestration.beat_ledger import THE_SCHEDULER, BeatReader, BeatRow
@@ -16,7 +19,6 @@ from kloros.orchestration.proof import Dues, Run, Window
 from kloros.orchestration.schedule_entry import Change, Skipped
 from kloros.place import Place
 from kloros.storage.history_rows import Gap, Record, Wanted
-from kloros.storage.snapshot import snapshot
 
 REPORT = "Q_CYCLE_REPORT"
 # A report is in the history a little after its cycle ended; a beat in the ledger a little after it was emitted.
@@ -68,6 +70,13 @@ class BeatRecords:
         self.entries = reader.entries()
         self.scheduler = reader.changes(THE_SCHEDULER)
 
+    def require(self, entry: str) -> None:
+        """Raises typer.BadParameter when nothing is on record about it."""
+        if entry not in self.entries:
+            close = get_close_matches(entry, self.entries, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(self.entries)}"
+            raise typer.BadParameter(f"there is no beat of {entry!r} on record{hint}")
+
     def oldest_us(self) -> int | None:
         """The earliest due moment that is on record."""
         return self._reader.oldest_us()
@@ -88,9 +97,9 @@ class BeatRecords:
 @contextmanager
 def beat_records(place: Place) -> Iterator[BeatRecords]:
     """The ledger of the suite's scheduler. Raises StoreUnusable."""
-    path = place.state / "scheduler" / "state.db"
-    with snapshot(path) as taken:
+    with stored_by("scheduler", place) as taken:
         if not taken.query("SELECT 1 FROM sqlite_master WHERE name = 'plans'"):
+            path = place.state / "scheduler" / "state.db"
             raise StoreUnusable(path=path, reason="there is no ledger of beats in it; start this version's scheduler")
         yield BeatRecords(BeatReader(taken))
 

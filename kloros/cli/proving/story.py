@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import msgspec
-import typer
 
 from kloros.chembus.facts import CycleReportFacts
 from kloros.cli.proving.evidence import EntryRecord, Reports, beat_records, cycle_reports
@@ -53,10 +50,7 @@ class BeatStory(msgspec.Struct):
 def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
     """The beat of `entry` that was due last up to that moment. Raises typer.BadParameter, StoreUnusable."""
     with beat_records(place) as records:
-        if entry not in records.entries:
-            close = get_close_matches(entry, records.entries, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise typer.BadParameter(f"there is no beat of {entry} on record{hint}")
+        records.require(entry)
         widest_us = AROUND_INTERVALS * records.of(entry, Window(moment_us, moment_us)).interval_us
         window = Window(moment_us - widest_us, moment_us + widest_us)
         record = records.of(entry, window)
@@ -87,21 +81,25 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
         story.outcome = "unknown"
         story.lines.append("neither emitted nor skipped: kloros prove says more")
     story.lines += _runs(place, entry, due_us, record)
-    story.lines += _happened(record, moment_us)
+    story.lines += _happened(record, moment_us, _plan_of(record, due_us))
     following = record.dues.within(Window(due_us + 1, window.until_us))
     if following:
         story.lines.append(f"the next one: {moment(following[0] / 1e6)}")
     return story
 
 
+def _plan_of(record: EntryRecord, due_us: int) -> Change | None:
+    return next((c for c in reversed(record.changes) if c.timeline is not None and c.at_us <= due_us), None)
+
+
 def _planned(record: EntryRecord, due_us: int) -> str:
-    plan = next((c for c in reversed(record.changes) if c.timeline is not None and c.at_us <= due_us), None)
+    plan = _plan_of(record, due_us)
     if plan is None or plan.timeline is None:
         return "how it was planned is not on record any more"
     every = duration(plan.timeline.interval_us / 1e6)
     base = "" if plan.timeline.interval_us == plan.nominal_us else f" instead of {duration(plan.nominal_us / 1e6)}"
-    since = f" since {moment(plan.at_us / 1e6)}"
-    return f"planned every {every}{base}{since}" + (f": {plan.why}" if base and plan.why else "")
+    because = f" ({plan.why})" if plan.why else ""
+    return f"planned every {every}{base} since {moment(plan.at_us / 1e6)}{because}"
 
 
 def _emitted(row: BeatRow) -> str:
@@ -146,10 +144,10 @@ def _nobody(entry: str, reports: Reports) -> str:
     return "nobody reported to have run it"
 
 
-def _happened(record: EntryRecord, moment_us: int) -> list[str]:
-    """What befell the entry shortly before."""
+def _happened(record: EntryRecord, moment_us: int, told: Change | None = None) -> list[str]:
+    """What befell the entry shortly before, besides what was told already."""
     since_us = moment_us - AROUND_INTERVALS * record.interval_us
-    recent = [change for change in record.changes if since_us <= change.at_us <= moment_us]
+    recent = [change for change in record.changes if since_us <= change.at_us <= moment_us and change is not told]
     return [f"{moment(change.at_us / 1e6)}: {_event(change)}" for change in recent]
 
 

@@ -84,7 +84,8 @@ def _control(message: Message, facts: ControlFacts) -> Line:
 def _changed(message: Message, facts: ChangedFacts) -> Line:
     style = "green" if facts.ok else "red"
     if facts.request_id is None and facts.detail:  # its own news: the detail says it all
-        return Line(message.ts, f"{publisher(message)}: {facts.detail}", style, is_reaction=True)
+        about = "" if facts.schedule is None or facts.schedule in facts.detail else f"{facts.schedule}: "
+        return Line(message.ts, f"{publisher(message)}: {about}{facts.detail}", style, is_reaction=True)
     about = f"{facts.op} {facts.schedule}" if facts.schedule else facts.op
     detail = f" ({facts.detail})" if facts.detail else ""
     text = f"{publisher(message)}: {about} {'done' if facts.ok else 'refused'}{detail}"
