@@ -146,7 +146,7 @@ def test_the_brake_holds_what_is_adaptive_and_lets_go_by_itself() -> None:
     world = World()
     world.feel("EMERGENCY_BRAKE")
     ran = {beat.entry.name for beat in world.run(29)}
-    assert ran == {"introspection_scan"}
+    assert ran == {"introspection_scan", "affect_sensing"}, "what is never slowed, and nothing else"
     shown = tick_entry(world.schedule.view("semantic_dedup"))
     assert (shown.paused, shown.held, shown.why) == (True, True, "held by AFFECT_EMERGENCY_BRAKE (hot)")
     ran_after = world.run(8)
