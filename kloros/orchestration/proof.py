@@ -16,6 +16,9 @@ import msgspec
 from kloros.orchestration.schedule_entry import Change, Skipped
 from kloros.orchestration.timeline import Timeline
 
+# A beat that gets no cycle of its own is told with the cycle then running, or with the one after it.
+SURELY_PAST = 2
+
 
 class Window(msgspec.Struct, frozen=True):
     """Due moments from `since_us` up to `until_us` are judged."""
@@ -158,7 +161,8 @@ def judge_consumer(
 
     emitted: when each due moment's beat was emitted.
     runs: the daemon's reports; from before the window too, so that what it knew when the window began is known.
-    open_after_us: a beat due later than this may still be on its way.
+    open_after_us: a beat due later than this may still be on its way, unless the daemon has reported SURELY_PAST later
+        ones since.
     """
     tally, wrong = Tally(entry, daemon), list(_not_due(entry, daemon, dues, sorted(emitted.values()), runs, window))
     numbered = sorted((run for run in runs if run.due_us is not None), key=lambda run: run.due_us or 0)
@@ -169,6 +173,7 @@ def judge_consumer(
         if due_us in ran and window.has(due_us):
             wrong.append(Counterexample("run twice", entry, due_us, f"by {ran[due_us]} and by {run.source}", daemon))
         ran[due_us] = run.source
+    past_us = sorted(ran)[-SURELY_PAST] if len(ran) >= SURELY_PAST else 0
     accountable = [each for each in sorted(emitted) if window.has(each) and numbered and _is_known(each, numbered)]
     tally.emitted = len(accountable)
     unexplained: list[int] = []
@@ -178,7 +183,7 @@ def judge_consumer(
             tally.run += ran[due_us] != "fallback"
         elif due_us in overlapped:
             tally.overlapped += 1
-        elif due_us > open_after_us:
+        elif due_us > max(open_after_us, past_us):
             tally.open += 1
         else:
             unexplained.append(due_us)

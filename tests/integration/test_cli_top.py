@@ -153,6 +153,30 @@ def test_the_terminal_is_given_back_on_every_way_out(
     assert ended_in_order(view, wait_for) == 0
 
 
+_BREAKS = """
+from rich.text import Text
+from kloros.cli.overview.screen import Screen
+with Screen() as screen:
+    screen.draw([Text("drawn")])
+    input()
+    raise RuntimeError("a part broke")
+"""
+
+
+def test_the_terminal_is_given_back_when_a_part_breaks(place: Home, wait_for: WaitFor) -> None:
+    view = Terminal(place, program=("-c", _BREAKS))
+    try:
+        wait_for(lambda: "drawn" in view.read(), LIMIT_S, "a frame")
+        assert not view.is_given_back()
+        view.type("\n")
+        wait_for(lambda: "RuntimeError: a part broke" in view.read(), LIMIT_S, "the traceback")
+        assert view.process.wait(LIMIT_S) == 1
+        assert view.everything.index("\x1b[?1049l") < view.everything.index("RuntimeError")
+        assert view.is_given_back()
+    finally:
+        view.close()
+
+
 def test_a_window_that_is_closed_ends_it(
     suite: Home, open_terminal: Callable[..., Terminal], wait_for: WaitFor
 ) -> None:

@@ -21,7 +21,14 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class Terminal:
     """A terminal with a program in it; `drawn` is what it drew since one last forgot, `everything` all of it."""
 
-    def __init__(self, place: Home, *arguments: str, columns: int = 120, lines: int = 40) -> None:
+    def __init__(
+        self,
+        place: Home,
+        *arguments: str,
+        columns: int = 120,
+        lines: int = 40,
+        program: tuple[str, ...] = ("-m", "kloros.cli"),
+    ) -> None:
         environment = {**place.environment, "TERM": "xterm-256color"}
         for name in ("NO_COLOR", "COLUMNS", "LINES"):
             environment.pop(name, None)
@@ -32,7 +39,7 @@ class Terminal:
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kloros.cli", *arguments],
+            [sys.executable, *program, *arguments],
             env=environment,
             cwd=place.folder,
             stdin=slave,

@@ -21,6 +21,8 @@ from kloros.errors import BusError, KlorosError
 
 # Drawn this often; a key is answered at once.
 REDRAW_S = 0.5
+# Until there is something to see, more often.
+FIRST_REDRAW_S = 0.05
 # The proxy is asked this often how much it forwarded.
 ASK_PROXY_S = 4.0
 NOTICE_S = 6.0
@@ -57,7 +59,7 @@ class Watch:
         while not (stop or self.is_over or screen.is_gone):
             now_s = self._client.clock.monotonic_s()
             if self.press(screen.typed()) or now_s >= draw_at_s:
-                draw_at_s = now_s + REDRAW_S
+                draw_at_s = now_s + (REDRAW_S if self.known.tick else FIRST_REDRAW_S)
                 screen.draw(draw(self.scene(), *screen.size))
             self._client.wait(max(0.01, draw_at_s - self._client.clock.monotonic_s()))
             self.hear()

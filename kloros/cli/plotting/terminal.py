@@ -34,10 +34,12 @@ def _legend(scale: str, label: int, columns: int) -> list[str]:
 
 
 def _ruler(picture: Picture, label: int, columns: int) -> str:
-    first, last = clock_time(picture.from_us / 1e6), clock_time(picture.to_us / 1e6)
+    named = [clock_time(at_us / 1e6) for at_us in (picture.from_us, picture.to_us)]
     middle = clock_time((picture.from_us + picture.to_us) / 2e6)
-    gap = (columns - len(first) - len(middle) - len(last)) // 2
-    return styled(f"{'':>{label}}  {first}{'':{max(1, gap)}}{middle}{'':{max(1, gap)}}{last}", "dim")
+    if columns >= 3 * (len(middle) + 1):
+        named.insert(1, middle)
+    gap = max(1, (columns - sum(map(len, named))) // (len(named) - 1))
+    return styled(f"{'':>{label}}  {(' ' * gap).join(named)}", "dim")
 
 
 def _lane(lane: Lane, picture: Picture, columns: int) -> str:

@@ -115,27 +115,48 @@ def _skipped(skip: Skipped) -> str:
 
 
 def _runs(place: Place, entry: str, due_us: int, record: EntryRecord) -> list[str]:
+    emitted_us = next((row.emitted_us for row in record.emitted if row.due_us == due_us), due_us)
     try:
         reports = cycle_reports(place, due_us - 1, due_us + AROUND_INTERVALS * record.interval_us + 600_000_000)
     except StoreUnusable as error:
         return [f"who ran it is not known: {error}"]
     lines = [line for (name, daemon), facts in reports.facts.items() if name == entry
-             for line in _told(daemon, facts, due_us)]  # fmt: skip
+             for line in _told(daemon, facts, due_us, emitted_us)]  # fmt: skip
     return lines or [_nobody(entry, reports)]
 
 
-def _told(daemon: str, all_facts: list[CycleReportFacts], due_us: int) -> list[str]:
-    lines = []
-    for facts in all_facts:
-        if facts.due_ts is not None and seconds_to_us(facts.due_ts) == due_us:
-            error = f": {facts.error}" if facts.error else ""
-            lines.append(
-                f"run by {daemon} at {clock_time(facts.started_ts)} ({facts.source}), {facts.outcome} after "
-                f"{duration(facts.duration_s)}{error}"
-            )
-        elif due_us in {seconds_to_us(ts) for ts in facts.overlapped_ts}:
-            lines.append(f"{daemon} skipped it: its cycle of {clock_time(facts.started_ts)} was still running")
-    return lines
+def _told(daemon: str, all_facts: list[CycleReportFacts], due_us: int, emitted_us: int) -> list[str]:
+    """What became of it there: run, given up, or lost; nothing when the daemon does not tell."""
+    ran = [_ran(daemon, facts) for facts in all_facts if _due_us(facts) == due_us]
+    if ran:
+        return ran
+    gave_up = [facts for facts in all_facts if due_us in {seconds_to_us(ts) for ts in facts.overlapped_ts}]
+    if gave_up:
+        return [_gave_up(daemon, facts, emitted_us) for facts in gave_up]
+    later = sorted((facts for facts in all_facts if _due_us(facts) > due_us), key=_due_us)
+    if later and later[0].missed:
+        back = f"ran again at {clock_time(later[0].started_ts)} and counts {later[0].missed} as missed"
+        return [f"{daemon} lost it: it {back}"]
+    return []
+
+
+def _due_us(facts: CycleReportFacts) -> int:
+    return 0 if facts.due_ts is None else seconds_to_us(facts.due_ts)
+
+
+def _ran(daemon: str, facts: CycleReportFacts) -> str:
+    error = f": {facts.error}" if facts.error else ""
+    return (
+        f"run by {daemon} at {clock_time(facts.started_ts)} ({facts.source}), {facts.outcome} after "
+        f"{duration(facts.duration_s)}{error}"
+    )
+
+
+def _gave_up(daemon: str, facts: CycleReportFacts, emitted_us: int) -> str:
+    began = clock_time(facts.started_ts)
+    if seconds_to_us(facts.started_ts) <= emitted_us:
+        return f"{daemon} skipped it: its cycle of {began} was still running"
+    return f"{daemon} gave it up, as its cycle of {began} tells: a later beat had had its turn, or it was not working"
 
 
 def _nobody(entry: str, reports: Reports) -> str:
