@@ -96,6 +96,7 @@ class BeatKeeper:
         self._taken_us = pacing.done_us
         self._accounted_us = pacing.done_us
         self._serial = pacing.serial
+        self._unheard = 0
         self._unnumbered_s: float | None = None
 
     @property
@@ -115,11 +116,13 @@ class BeatKeeper:
         if trigger.due_us is None or trigger.beat is None:
             return Run(Source.TRIGGER)
         if self._taken_us is not None and trigger.due_us <= self._taken_us:
+            self._note_serial(trigger.serial)
             return Refusal.DUPLICATE
         if trigger.interval_us:
             self._repace(interval_us=trigger.interval_us, anchor_us=trigger.due_us)
-        unheard = self._unheard(trigger.serial)
+        self._note_serial(trigger.serial)
         run = self._take(Source.TRIGGER, trigger.due_us, trigger.beat)
+        unheard, self._unheard = self._unheard, 0
         return replace(run, missed=max(run.missed, unheard), serial=trigger.serial)
 
     def on_tick(self, epoch: int, entry: Pacing | None, now_s: float, now_us: int) -> None:
@@ -132,6 +135,8 @@ class BeatKeeper:
             return
         if self.pacing.paused and not entry.paused:
             self.resume(now_s, now_us)
+        if entry.interval_us < self.pacing.interval_us:
+            self._heard_s = now_s  # silence that was right at the longer interval is no silence yet at this one
         is_same_grid = entry.interval_us == self.pacing.interval_us and self.grid.has(entry.anchor_us)
         self._repace(
             interval_us=entry.interval_us,
@@ -182,10 +187,11 @@ class BeatKeeper:
             done_us = max(run.due_us, self.pacing.done_us or 0)
             self.pacing = msgspec.structs.replace(self.pacing, done_us=done_us, serial=run.serial or self.pacing.serial)
 
-    def _unheard(self, serial: int | None) -> int:
-        """How many triggers were emitted since the last one heard. A smaller serial means a schedule begun anew."""
+    def _note_serial(self, serial: int | None) -> None:
+        """Count the triggers emitted since the last one heard. A smaller serial means a schedule begun anew."""
         before, self._serial = self._serial, serial
-        return 0 if serial is None or before is None else max(0, serial - before - 1)
+        if serial is not None and before is not None:
+            self._unheard += max(0, serial - before - 1)
 
     def _is_silent(self, now_us: int, now_s: float) -> bool:
         if now_s >= self.engage_at_s():
