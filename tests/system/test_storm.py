@@ -21,7 +21,7 @@ from kloros.consumers.introspection.findings import gap_id
 from kloros.storage.snapshot import Snapshot, snapshot
 
 FINDINGS = int(os.environ.get("STORM_FINDINGS", "5000"))
-STORM_S = float(os.environ.get("STORM_S", "40"))  # "in a minute" and worse
+STORM_S = float(os.environ.get("STORM_S", "25"))  # in a minute it is to stand them; this is harder
 SETTLE_LIMIT_S = 60.0
 SLICES = 100
 MOST_MIB = 200.0  # units may have 256 MB

@@ -10,8 +10,8 @@ from tests.systemd.breakages.proving import INTERVALS_S
 from tests.systemd.suite import Suite
 
 PRESSURE = Path("/proc/pressure")
-# Each scan looks at everything, so they stand for seven minutes of the default schedule.
-SCANS = 85
+# Each scan looks at everything, so they stand for five minutes of the default schedule.
+SCANS = 60
 
 
 def test_a_healthy_machine_is_asked_nothing(suite: Suite) -> None:
