@@ -14,6 +14,7 @@ from kloros.cli.units import duration, moment, parse_duration
 if TYPE_CHECKING:
     from kloros.cli.client import Client
     from kloros.cli.comparing.verdict import Figures, Trial, Verdict
+    from kloros.cli.running.stopping import StopAsked
 
 app = typer.Typer(
     help="Compare a daemon's old timer with the scheduler's signal.", rich_markup_mode=None, no_args_is_help=True
@@ -21,6 +22,7 @@ app = typer.Typer(
 
 EXIT_NO_GO = 1
 SAVE_EVERY_S = 60.0
+TICK_TIMEOUT_S = 2.5
 ROWS_SHOWN = 20
 COLUMNS = ("", ">old timer", ">new signal")
 STYLES = {"GO": "bold green", "NO-GO": "bold red", "TOO EARLY": "yellow"}
@@ -45,18 +47,19 @@ def run(
     span_s = parse_duration(span)
     from kloros.cli.client import Client
     from kloros.cli.comparing.recorder import TOPICS
+    from kloros.cli.running.stopping import StopAsked
 
-    zooid = f"{daemon.removesuffix('_daemon')}_daemon"
-    path = file or _record_of(zooid)
+    path = file or _record_of(daemon)
     with Client(*TOPICS) as client:
-        trial = _begin(client, zooid)
-    with Client(*TOPICS, _signal_of(trial)) as client:
-        try:
-            _record(client, trial, span_s, path)
-        except KeyboardInterrupt:
-            say("")
+        trial = _begin(client, daemon)
+    _save(trial, path, trial.to_us)
+    with Client(*TOPICS, _signal_of(trial)) as client, StopAsked() as stop:
+        _record(client, trial, span_s, path, stop)
         _save(trial, path, client.clock.wall_us())
-    say(f"recorded in {path}")
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if not json:
+        say(f"recorded in {path}")
     return _tell(trial, json)
 
 
@@ -67,7 +70,7 @@ def report(daemon: Daemon, file: FileOption = None, json: JsonOption = False) ->
 
     from kloros.cli.comparing.verdict import Trial
 
-    path = file or _record_of(f"{daemon.removesuffix('_daemon')}_daemon")
+    path = file or _record_of(daemon)
     try:
         trial = msgspec.json.decode(path.read_bytes(), type=Trial)
     except FileNotFoundError:
@@ -77,33 +80,34 @@ def report(daemon: Daemon, file: FileOption = None, json: JsonOption = False) ->
     return _tell(trial, json)
 
 
-def _record_of(zooid: str) -> Path:
+def _record_of(daemon: str) -> Path:
     from kloros.place import Place
 
-    return Place.user().state / "ab" / f"{zooid}.json"
+    return Place.user().state / "ab" / f"{daemon.removesuffix('_daemon')}.json"
 
 
-def _begin(client: Client, zooid: str) -> Trial:
-    """What is known of the daemon's entry, from its heartbeat and the tick."""
-    from kloros.chembus.facts import HeartbeatFacts, TickFacts
+def _begin(client: Client, daemon: str) -> Trial:
+    """What is known of the daemon's entry, from its heartbeat and the tick. Raises typer.BadParameter."""
     from kloros.cli.comparing.verdict import Trial
+    from kloros.cli.roll_call import ask_everyone
+    from kloros.cli.story.ticks import gather_schedule
     from kloros.clock import seconds_to_us
 
-    client.emit("STATUS_REQUEST", {"zooid": zooid})
-    schedule, tick = None, None
-    for message in client.messages(4.0):
-        if isinstance(message.facts, HeartbeatFacts) and message.facts.zooid == zooid:
-            schedule = message.facts.schedule
-        elif isinstance(message.facts, TickFacts):
-            tick = message.facts if tick is None or schedule not in tick.entries else tick
-        if schedule and tick and schedule in tick.entries:
-            entry = tick.entries[schedule]
-            now_us = client.clock.wall_us()
-            interval_us = seconds_to_us(entry.nominal_s or entry.interval_s)
-            return Trial(zooid, schedule, interval_us, seconds_to_us(entry.offset_s), now_us, now_us)
-    if schedule is None:
-        raise typer.BadParameter(f"{zooid} does not answer, or works on no schedule (kloros status)")
-    raise typer.BadParameter(f"the scheduler does not show {schedule} (kloros schedule show)")
+    hearts, _tick = ask_everyone(client, wants_tick=False)
+    paced = {heart.zooid: heart.schedule for heart in hearts if heart.schedule}
+    zooid = next((name for name in (daemon, f"{daemon}_daemon") if name in paced), None)
+    if zooid is None:
+        if any(heart.zooid in (daemon, f"{daemon}_daemon") for heart in hearts):
+            raise typer.BadParameter(f"{daemon} works on no schedule: there is nothing to compare")
+        names = ", ".join(sorted(name.removesuffix("_daemon") for name in paced)) or "none at all"
+        raise typer.BadParameter(f"no daemon {daemon} answers; of those that work on a schedule there are {names}")
+    schedule = paced[zooid]
+    entry = gather_schedule(client, TICK_TIMEOUT_S).entries.get(schedule)
+    if entry is None:
+        raise typer.BadParameter(f"the scheduler does not show {schedule}, its entry (kloros schedule show)")
+    now_us = client.clock.wall_us()
+    interval_us = seconds_to_us(entry.nominal_s or entry.interval_s)
+    return Trial(zooid, schedule, interval_us, seconds_to_us(entry.offset_s), now_us, now_us)
 
 
 def _signal_of(trial: Trial) -> str:
@@ -119,14 +123,15 @@ def _signal_of(trial: Trial) -> str:
     return next((entry.signal for entry in entries if entry.name == trial.schedule), "Q_TRIGGER_*")
 
 
-def _record(client: Client, trial: Trial, span_s: float, path: Path) -> None:
+def _record(client: Client, trial: Trial, span_s: float, path: Path, stop: StopAsked) -> None:
+    """Until the span is over or someone asks to stop."""
     from kloros.cli.comparing.recorder import OldTimer, Recorder
 
     clock = client.clock
     recorder, old = Recorder(trial, clock), OldTimer(clock, trial.interval_us / 1e6)
     trial.from_us = clock.wall_us()
     end_s, saved_s = clock.monotonic_s() + span_s, clock.monotonic_s()
-    while (now_s := clock.monotonic_s()) < end_s:
+    while (now_s := clock.monotonic_s()) < end_s and not stop:
         for message in client.messages(max(0.001, min(old.next_look_s, end_s) - now_s)):
             if message.signal.startswith("Q_TRIGGER_") and getattr(message.facts, "schedule", "") != trial.schedule:
                 continue
@@ -147,13 +152,17 @@ def _show_progress(trial: Trial, left_s: float) -> None:
 
 
 def _save(trial: Trial, path: Path, now_us: int) -> None:
+    """Raises typer.BadParameter when it cannot be written there."""
     import msgspec
 
     trial.to_us = now_us
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(trial))
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(msgspec.json.encode(trial))
+        partial.replace(path)
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _tell(trial: Trial, json: bool) -> int:

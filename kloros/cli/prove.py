@@ -49,7 +49,8 @@ def prove(
             records.require(name)
         oldest_us = records.oldest_us()
         window = Window(max(since_us, oldest_us or since_us), until_us)
-        longest_us = max((records.of(name, window).interval_us for name in wanted or records.entries), default=0)
+        known = (records.of(name, window, with_rows=False) for name in wanted or records.entries)
+        longest_us = max((record.interval_us for record in known), default=0)
         reports = cycle_reports(place, window.since_us - BEFORE_INTERVALS * longest_us, now_us)
         proof = judge(records, reports, window, wanted)
     if json:

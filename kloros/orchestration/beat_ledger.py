@@ -6,9 +6,10 @@ again by the next life is one row, for its moment is the key.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,9 +24,8 @@ BEAT_TABLES: Tables = MappingProxyType(
             CREATE TABLE beats (
                 entry TEXT NOT NULL, due_us INTEGER NOT NULL, beat INTEGER NOT NULL, reason TEXT NOT NULL,
                 emitted_us INTEGER NOT NULL, interval_us INTEGER NOT NULL, epoch INTEGER NOT NULL,
-                is_lost INTEGER NOT NULL, why TEXT, PRIMARY KEY (entry, due_us)
+                is_lost INTEGER NOT NULL, why TEXT, PRIMARY KEY (due_us, entry)
             ) WITHOUT ROWID;
-            CREATE INDEX beats_by_due ON beats (due_us);
             CREATE TABLE skips (
                 seq INTEGER PRIMARY KEY, entry TEXT NOT NULL, first_us INTEGER NOT NULL, last_us INTEGER NOT NULL,
                 count INTEGER NOT NULL, reason TEXT NOT NULL, at_us INTEGER NOT NULL
@@ -45,7 +45,11 @@ THE_SCHEDULER = ""
 """Whose history it is when it is nobody's in particular: starts, and what could not be written."""
 # While the disk refuses, this many rows are kept; what is beyond is not proven, and said to be missing.
 MOST_UNWRITTEN = 200_000
-_PRUNED_AT_ONCE = 20_000
+# One step takes a few milliseconds, and beats wait for it.
+PRUNED_AT_ONCE = 4_000
+
+Emissions: TypeAlias = "tuple[array[int], array[int]]"
+"""Due moments, and when each was emitted."""
 
 
 class BeatRow(NamedTuple):
@@ -91,12 +95,18 @@ class BeatLedger:
                 self.note(name, change)
             state.skips, state.changes = [], []
 
-    def write(self, database: Database, now_us: int) -> None:
-        """Write what was noted, in the caller's transaction; `written` forgets it once that is committed."""
+    def write(self, database: Database, now_us: int) -> int:
+        """Write what was noted, in the caller's transaction; `written` forgets it once that is committed.
+
+        Returns how many beats that were.
+        """
         if self._refused:
             change = Change(now_us, "unwritten", why=f"{self._refused} rows could not be written")
             self._changes.append((THE_SCHEDULER, change))
-        database.execute_many("INSERT OR IGNORE INTO beats VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._beats)
+        count = 0
+        if self._beats:
+            insert = "INSERT OR IGNORE INTO beats VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            count = database.execute_many(insert, self._beats)
         database.execute_many(
             "INSERT INTO skips (entry, first_us, last_us, count, reason, at_us) VALUES (?, ?, ?, ?, ?, ?)",
             [(name, each.first_us, each.last_us, each.count, each.reason, each.at_us) for name, each in self._skips],
@@ -105,6 +115,7 @@ class BeatLedger:
             "INSERT INTO plans (entry, at_us, kind, body) VALUES (?, ?, ?, ?)",
             [(name, each.at_us, each.kind, msgspec.json.encode(each).decode()) for name, each in self._changes],
         )
+        return count
 
     def written(self) -> None:
         """All of it is on disk."""
@@ -121,28 +132,38 @@ class BeatLedger:
         return has_room
 
 
-def prune(database: Database, oldest_us: int, most_rows: int) -> int:
-    """Drop some of what is older than `oldest_us`, and of the oldest beats beyond `most_rows`; returns how many rows
-    went. What was planned before stays as far as it still decides."""
-    count, first_us = database.query("SELECT count(*), min(due_us) FROM beats")[0]
-    if count > most_rows:
-        beyond = min(count - most_rows, _PRUNED_AT_ONCE)
-        limit_us = database.query("SELECT due_us FROM beats ORDER BY due_us LIMIT 1 OFFSET ?", (beyond,))[0][0]
-        oldest_us = max(oldest_us, limit_us)
-    if first_us is None or first_us >= oldest_us:
-        return 0
+def count_beats(database: Database) -> int:
+    """How many beats are kept. Reads all of them: to be asked once."""
+    return int(database.query("SELECT count(*) FROM beats")[0][0])
+
+
+def prune_beats(database: Database, oldest_us: int, excess: int) -> int:
+    """Drop the oldest beats: those due before `oldest_us`, and `excess` of them anyway; some now, the others when asked
+    again. Returns how many went."""
+    if excess > 0:
+        beyond = "SELECT due_us FROM beats ORDER BY due_us LIMIT 1 OFFSET ?"
+        found = database.query(beyond, (min(excess, PRUNED_AT_ONCE),))
+        oldest_us = max([oldest_us, *(row[0] for row in found)])
+    oldest = "SELECT due_us, entry FROM beats WHERE due_us < ? ORDER BY due_us LIMIT ?"
+    return database.execute(
+        f"DELETE FROM beats WHERE (due_us, entry) IN ({oldest})",
+        (oldest_us, PRUNED_AT_ONCE),
+    )
+
+
+def prune_history(database: Database) -> None:
+    """Drop what was skipped and planned before the oldest beat that is kept. What was planned before stays as far as it
+    still decides."""
+    oldest_us = database.query("SELECT min(due_us) FROM beats")[0][0]
+    if oldest_us is None:
+        return
     with database.transaction():
-        gone = database.execute(
-            "DELETE FROM beats WHERE (entry, due_us) IN (SELECT entry, due_us FROM beats WHERE due_us < ? LIMIT ?)",
-            (oldest_us, _PRUNED_AT_ONCE),
-        )
-        gone += database.execute("DELETE FROM skips WHERE last_us < ?", (oldest_us,))
-        gone += database.execute(
+        database.execute("DELETE FROM skips WHERE last_us < ?", (oldest_us,))
+        database.execute(
             "DELETE FROM plans WHERE at_us < ? AND EXISTS (SELECT 1 FROM plans AS later WHERE later.entry = plans.entry"
             " AND later.seq > plans.seq AND later.at_us < ? AND (later.kind = 'planned' OR plans.kind != 'planned'))",
             (oldest_us, oldest_us),
         )
-    return gone
 
 
 class BeatReader:
@@ -176,9 +197,19 @@ class BeatReader:
         return None if found[0][0] is None else int(found[0][0])
 
     def emitted(self, entry: str, since_us: int, until_us: int) -> list[BeatRow]:
-        """Its beats that were due in between."""
-        query = "SELECT * FROM beats WHERE entry = ? AND due_us BETWEEN ? AND ? ORDER BY due_us"
-        return [BeatRow(*row) for row in self._snapshot.query(query, (entry, since_us, until_us))]
+        """Its beats that were due in between. Reads those of all entries: for a short while, or a few entries."""
+        query = "SELECT * FROM beats WHERE due_us BETWEEN ? AND ? AND entry = ? ORDER BY due_us"
+        return [BeatRow(*row) for row in self._snapshot.query(query, (since_us, until_us, entry))]
+
+    def emissions(self, since_us: int, until_us: int) -> dict[str, Emissions]:
+        """When what was due in between was emitted, of every entry: read at one go, and kept in little room."""
+        found: dict[str, Emissions] = {}
+        query = "SELECT entry, due_us, emitted_us FROM beats WHERE due_us BETWEEN ? AND ? ORDER BY due_us"
+        for entry, due_us, emitted_us in self._snapshot.iterate(query, (since_us, until_us)):
+            dues, emitted = found.setdefault(entry, (array("q"), array("q")))
+            dues.append(due_us)
+            emitted.append(emitted_us)
+        return found
 
     def waiting(self, entry: str) -> list[int]:
         """Due moments that had come and still await their beat: one that waits in a chain, one that is owed."""

@@ -172,11 +172,8 @@ def retime(entry: Entry, state: EntryState, at_us: int) -> None:
         return
     _owe(state, at_us)
     if new_us == entry.interval_us:
-        state.plan(
-            glide(state.cursor_us, at_us, old_us, entry.grid),
-            at_us,
-            "configured anew" if is_moved else "back to its own interval",
-        )
+        because = "configured anew" if is_moved else "back to its own interval"
+        state.plan(glide(state.cursor_us, at_us, old_us, entry.grid), at_us, because)
     else:
         causes = "; ".join(f"{source} × {each.pace:g} {each.cause}" for source, each in wishes.deciding(state.wishes))
         state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, causes.strip() or "as set")

@@ -8,36 +8,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import AffectFacts, ChangedFacts, ClockFacts, ControlFacts, CycleReportFacts, TickFacts
-from kloros.chembus.ratelimit import TokenBucket
-from kloros.clock import seconds_to_us, us_to_seconds
+from kloros.clock import us_to_seconds
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon, Kit
-from kloros.daemon.grid import Grid
-from kloros.errors import ConfigError, ScheduleRefused, StoreUnusable
+from kloros.errors import ConfigError, ScheduleRefused
 from kloros.machine.host import host_id
 from kloros.orchestration.adaptation import Adaptation
-from kloros.orchestration.beat_ledger import BEAT_TABLES, THE_SCHEDULER, BeatRow, prune
-from kloros.orchestration.lateness import Lateness
+from kloros.orchestration.beat_ledger import BEAT_TABLES, THE_SCHEDULER
+from kloros.orchestration.beat_notes import BeatNotes
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
 from kloros.orchestration.schedule_control import apply
 from kloros.orchestration.schedule_entry import Beat, Change
-from kloros.orchestration.schedule_facts import tick_entry, trigger_facts, why
+from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
 from kloros.orchestration.schedule_memory import ScheduleMemory
+from kloros.orchestration.tick_pages import TickPages
 
-# The tick shows this many entries at once; a longer schedule takes turns, so that no tick delays a beat for long.
-ENTRIES_PER_PAGE = 100
-PAGES_PER_TICK = 10
 # Beats are written down once none is due for IDLE_US, or REMEMBER_WITHIN_S after they were emitted.
 IDLE_US = 20_000
 REMEMBER_WITHIN_S = 0.1
-PRUNE_EVERY_S = 60.0
-# Beats beyond this are counted in one line a second instead of having one each.
-LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST = 50.0, 500
+PRUNE_HISTORY_EVERY_S = 60.0
 
 
 class SchedulerDaemon(Daemon):
@@ -62,24 +55,18 @@ class SchedulerDaemon(Daemon):
             self.config.settle_us,
         )
         self.adaptation = Adaptation(self.schedule, self.config)
-        self.lateness = Lateness()
+        self.notes = BeatNotes(self.clock, self.log, self.metrics, self.memory.ledger)
+        self.pages = TickPages(self.schedule)
         self.epoch = 0
-        self.last_beat = "no beat yet"
         self._common["STATUS_REQUEST"] = self._on_status_request
-        self._page = 0
         self._tick_due_us: int | None = None
         self._is_remembering_soon = False
-        self._unlogged_beats = 0
         self._pruned_s = self.clock.monotonic_s()
-        self._log_bucket = TokenBucket(LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST, self.clock.monotonic_s())
-        self._beats_total = self.metrics.counter("kloros_beats_emitted_total", "Beats emitted.", ("reason",))
-        self._missed_total = self.metrics.counter("kloros_beats_missed_total", "Beats given up by the misfire policy.")
-        self._lateness_s = self.metrics.histogram("kloros_beat_lateness_seconds", "From due to emitted.")
 
     # Named moments
 
     def on_start(self) -> None:
-        self.epoch = self.memory.next_epoch(self.clock.wall_us())
+        self.epoch = self.notes.epoch = self.memory.next_epoch(self.clock.wall_us())
         self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "started", why=f"epoch {self.epoch}"))
         if self.in_maintenance:
             self.schedule.suspend()
@@ -156,29 +143,21 @@ class SchedulerDaemon(Daemon):
 
     def on_housekeeping(self) -> None:
         self._arm()
-        self._prune()
-        if self._unlogged_beats:
-            self.log.info("more_beats", count=self._unlogged_beats)
-            self._unlogged_beats = 0
+        self.notes.tell_the_rest()
+        self.memory.prune_beats(self.clock.wall_us(), self.config.ledger)
+        now_s = self.clock.monotonic_s()
+        if now_s - self._pruned_s >= PRUNE_HISTORY_EVERY_S:
+            self._pruned_s = now_s
+            self.memory.prune_history()
 
     def on_stop(self) -> None:
         self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "stopped"))
         self._remember()
 
-    def _prune(self) -> None:
-        """Once a minute a little of what the ledger need not keep goes."""
-        now_s = self.clock.monotonic_s()
-        if now_s - self._pruned_s < PRUNE_EVERY_S:
-            return
-        self._pruned_s = now_s
-        limits = self.config.ledger
-        with suppress(StoreUnusable):
-            prune(self.store.database, self.clock.wall_us() - seconds_to_us(limits.keep_s), limits.max_beats)
-
     def status(self) -> str:
-        p99_ms = self.lateness.percentiles()[1]
+        p99_ms = self.notes.lateness.percentiles()[1]
         late = "" if p99_ms is None else f", lateness p99 {p99_ms:.2f} ms"
-        return f"{self.mode()}, {len(self.config.entries)} entries, last {self.last_beat}{late}"
+        return f"{self.mode()}, {len(self.config.entries)} entries, last {self.notes.last_beat}{late}"
 
     # Beats
 
@@ -193,7 +172,7 @@ class SchedulerDaemon(Daemon):
         """Beats that are due together all leave before anything is noted about the first of them."""
         emitted = [self._emit(beat) for beat in beats]
         for beat, (late_us, is_lost) in zip(beats, emitted, strict=True):
-            self._note(beat, late_us, is_lost)
+            self.notes.emitted(beat, late_us, is_lost=is_lost)
 
     def _emit(self, beat: Beat) -> tuple[int, bool]:
         """How late the trigger left, and whether it was lost at once."""
@@ -201,45 +180,6 @@ class SchedulerDaemon(Daemon):
         facts = trigger_facts(beat, self.zooid, self.epoch, late_us)
         message_id = self.bus.emit(beat.entry.signal, facts, ecosystem=beat.entry.ecosystem)
         return late_us, message_id is None
-
-    def _note(self, beat: Beat, late_us: int, is_lost: bool) -> None:
-        if beat.reason == "due":
-            self.lateness.add(late_us / 1000)
-            self._lateness_s.observe(max(0.0, us_to_seconds(late_us)))
-        self._beats_total.labels(beat.reason).inc()
-        if beat.missed:
-            self._missed_total.inc(beat.missed)
-        self.last_beat = beat.entry.name if beat.beat is None else f"{beat.entry.name} {beat.beat}"
-        self._record(beat, late_us, is_lost)
-        self._log(beat, late_us, is_lost)
-
-    def _record(self, beat: Beat, late_us: int, is_lost: bool) -> None:
-        """Into the ledger of beats; it is written when the schedule is remembered."""
-        if beat.due_us is None or beat.beat is None:
-            self.memory.ledger.note(beat.entry.name, Change(self.clock.wall_us(), "unnumbered", why=beat.reason))
-            return
-        row = BeatRow(
-            beat.entry.name, beat.due_us, beat.beat, beat.reason, beat.due_us + late_us, beat.interval_us, self.epoch,
-            int(is_lost), why(beat),
-        )  # fmt: skip
-        self.memory.ledger.emitted(row)
-
-    def _log(self, beat: Beat, late_us: int, is_lost: bool) -> None:
-        if not self._log_bucket.take(self.clock.monotonic_s()):
-            self._unlogged_beats += 1
-            return
-        remarkable: dict[str, object] = {} if beat.reason == "due" else {"reason": beat.reason, "missed": beat.missed}
-        if is_lost:
-            remarkable["lost"] = "the bus is not joined"
-        self.log.info(
-            "beat",
-            signal=beat.entry.signal,
-            schedule=beat.entry.name,
-            beat=beat.beat,
-            due_ts=None if beat.due_us is None else us_to_seconds(beat.due_us),
-            late_ms=round(late_us / 1000, 3),
-            **remarkable,
-        )
 
     def _remember_soon(self) -> None:
         now_us = self.clock.wall_us()
@@ -266,25 +206,17 @@ class SchedulerDaemon(Daemon):
 
     # The observable schedule
 
-    def _pages(self) -> int:
-        return -(-len(self.schedule) // ENTRIES_PER_PAGE)
-
-    def _tick_grid(self) -> Grid:
-        """When a page is due: all of them within one tick interval, at most PAGES_PER_TICK, evenly spread."""
-        return Grid(0, self.config.tick_interval_us // max(1, min(self._pages(), PAGES_PER_TICK)))
-
     def _tick(self) -> None:
         if self.killed:
             return
-        self._tick_due_us = self._tick_grid().due_after(self.clock.wall_us())
+        self._tick_due_us = self.pages.due_after(self.clock.wall_us(), self.config.tick_interval_us)
         self._emit_due()  # beats are often due with the tick: they go first, the tick is long
-        self._page = (self._page + 1) % max(1, self._pages())
-        self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts(self._page))
+        self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts())
         self._arm()
 
-    def _tick_facts(self, page: int) -> TickFacts:
-        views = self.schedule.views(page * ENTRIES_PER_PAGE, (page + 1) * ENTRIES_PER_PAGE)
-        p50_ms, p99_ms = self.lateness.percentiles()
+    def _tick_facts(self) -> TickFacts:
+        page, entries = self.pages.turn()
+        p50_ms, p99_ms = self.notes.lateness.percentiles()
         until_us = self.maintenance.until_us
         return TickFacts(
             tick=self.clock.wall_us() // self.config.tick_interval_us,
@@ -296,8 +228,8 @@ class SchedulerDaemon(Daemon):
             epoch=self.epoch,
             scheduler=self.zooid,
             page=page,
-            pages=max(1, self._pages()),
-            entries={view.entry.name: tick_entry(view) for view in views},
+            pages=self.pages.count,
+            entries=entries,
             lateness_p50_ms=None if p50_ms is None else max(0.0, round(p50_ms, 3)),
             lateness_p99_ms=None if p99_ms is None else max(0.0, round(p99_ms, 3)),
             clock=ClockFacts(

@@ -128,7 +128,16 @@ def test_a_beat_told_as_overlapped_is_not_missed(trial: Trial) -> None:
     gone = trial.cycles.pop(30)
     before = trial.cycles[29]
     trial.cycles[29] = Cycle(before.due_us, before.started_us, "trigger", "ok", (gone.due_us or 0,))
+    verdict = judge(trial)
+    assert (verdict.word, verdict.new.skipped, verdict.new.missed) == ("GO", 1, 0)
+
+
+def test_the_last_beat_may_still_be_worked_on_and_the_one_before_it_may_not(trial: Trial) -> None:
+    last, before = trial.cycles.pop(), trial.cycles[-1]
+    trial.to_us = (last.due_us or 0) + trial.interval_us // 2
     assert judge(trial).word == "GO"
+    trial.cycles.remove(before)
+    assert [(row.kind, row.due_us) for row in judge(trial).rows] == [("missed", before.due_us)]
 
 
 def test_while_the_pace_was_changed_beats_are_compared_with_their_triggers(trial: Trial) -> None:

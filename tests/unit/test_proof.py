@@ -144,6 +144,16 @@ def test_the_last_beats_may_still_be_under_way(record: Record) -> None:
     assert record.consumer.open == 1
 
 
+def test_a_beat_is_not_under_way_any_more_once_two_later_ones_have_been_run(record: Record) -> None:
+    *_, lost_us, _, other_us = sorted(record.emitted)
+    record.window = Window(START_US, other_us - 1)  # so near its end that it might be under way
+    record.runs = [run for run in record.runs if run.due_us not in (lost_us, other_us)]
+    assert record.judge() == []
+    assert record.consumer.open == 1
+    record.runs.append(Run(other_us, "trigger"))
+    assert [(each.kind, each.due_us) for each in record.judge()] == [("never run", lost_us)]
+
+
 def test_a_change_of_plan_that_passes_over_a_due_moment_is_found(record: Record) -> None:
     """The scheduler says how much of a timeline it had settled; what had come by then must be among it."""
     number = next(n for n, change in enumerate(record.changes) if change.kind == "planned" and change.settled > 3)

@@ -56,8 +56,8 @@ class Recorder:
         elif isinstance(facts, TriggerFacts) and facts.due_ts is not None:
             self.trial.triggers_us.append(seconds_to_us(facts.due_ts))
             self.trial.was_paced |= facts.pace not in (None, 1.0)
-        elif isinstance(facts, TickFacts) and (entry := facts.entries.get(self.trial.schedule)):
-            self.trial.was_paced |= entry.paused or entry.interval_s != (entry.nominal_s or entry.interval_s)
+        elif isinstance(facts, TickFacts):
+            self._tick(facts)
         elif isinstance(facts, HeartbeatFacts) and facts.zooid == self.trial.daemon and facts.pid:
             with suppress(psutil.Error):
                 self._process = psutil.Process(facts.pid)
@@ -72,6 +72,11 @@ class Recorder:
             times = self._process.cpu_times()
             rss_bytes = self._process.memory_info().rss
             self.trial.costs.append(Cost(self._clock.wall_us(), times.user + times.system, rss_bytes))
+
+    def _tick(self, facts: TickFacts) -> None:
+        self.trial.was_paced |= facts.maintenance
+        if entry := facts.entries.get(self.trial.schedule):
+            self.trial.was_paced |= entry.paused or entry.interval_s != (entry.nominal_s or entry.interval_s)
 
     def _report(self, facts: CycleReportFacts) -> None:
         due_us = None if facts.due_ts is None else seconds_to_us(facts.due_ts)

@@ -14,7 +14,7 @@ from kloros.chembus.facts import CycleReportFacts
 from kloros.cli.stored import stored_by
 from kloros.clock import seconds_to_us
 from kloros.errors import StoreUnusable
-from kloros.orchestration.beat_ledger import THE_SCHEDULER, BeatReader, BeatRow
+from kloros.orchestration.beat_ledger import THE_SCHEDULER, BeatReader, BeatRow, Emissions
 from kloros.orchestration.proof import Dues, Run, Window
 from kloros.orchestration.schedule_entry import Change, Skipped
 from kloros.place import Place
@@ -49,6 +49,7 @@ class Reports:
 class EntryRecord:
     """What the ledger says of one entry."""
 
+    entry: str
     changes: list[Change]
     dues: Dues
     emitted: list[BeatRow]
@@ -86,12 +87,16 @@ class BeatRecords:
         latest = self._reader.latest_us()
         return max([latest or 0, *(change.at_us for change in self.scheduler)])
 
-    def of(self, entry: str, window: Window) -> EntryRecord:
-        """What is on record about one entry."""
+    def emissions(self, window: Window) -> dict[str, Emissions]:
+        """When what was due in the window was emitted, of every entry."""
+        return self._reader.emissions(window.since_us, window.until_us)
+
+    def of(self, entry: str, window: Window, *, with_rows: bool = True) -> EntryRecord:
+        """What is on record about one entry; its emitted beats only `with_rows`."""
         changes = self._reader.changes(entry)
-        emitted = self._reader.emitted(entry, window.since_us, window.until_us)
+        emitted = self._reader.emitted(entry, window.since_us, window.until_us) if with_rows else []
         skips = self._reader.skips(entry, window.since_us, window.until_us)
-        return EntryRecord(changes, Dues(changes), emitted, skips, self._reader.waiting(entry))
+        return EntryRecord(entry, changes, Dues(changes), emitted, skips, self._reader.waiting(entry))
 
 
 @contextmanager

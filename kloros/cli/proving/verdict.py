@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import msgspec
 
-from kloros.cli.proving.evidence import SETTLING_US, BeatRecords, Reports
+from kloros.cli.proving.evidence import SETTLING_US, BeatRecords, EntryRecord, Reports
 from kloros.orchestration.proof import Counterexample, Tally, Window, judge_consumer, judge_schedule
 
 OPEN_INTERVALS = 2
@@ -41,8 +42,10 @@ def prove(records: BeatRecords, reports: Reports, window: Window, wanted: tuple[
     settled_us = min(window.until_us - SETTLING_US, records.alive_us())
     window = Window(window.since_us, max(window.since_us, settled_us))
     proof = Proof(window.since_us, window.until_us)
+    emissions = records.emissions(window)
     for entry in wanted or records.entries:
-        _judge_entry(proof, entry, records, reports, window)
+        emitted = dict(zip(*emissions.get(entry, ((), ())), strict=True))
+        _judge_entry(proof, records.of(entry, window, with_rows=False), emitted, reports, window)
     unwritten = [change.why for change in records.scheduler if change.kind == "unwritten"]
     proof.notes += [f"not proven: {why}" for why in unwritten]
     if reports.missing:
@@ -50,9 +53,10 @@ def prove(records: BeatRecords, reports: Reports, window: Window, wanted: tuple[
     return proof
 
 
-def _judge_entry(proof: Proof, entry: str, records: BeatRecords, reports: Reports, window: Window) -> None:
-    record = records.of(entry, window)
-    emitted = {row.due_us: row.emitted_us for row in record.emitted}
+def _judge_entry(
+    proof: Proof, record: EntryRecord, emitted: Mapping[int, int], reports: Reports, window: Window
+) -> None:
+    entry = record.entry
     tally, wrong = judge_schedule(entry, record.dues, list(emitted), record.skips, window, record.waiting)
     if not tally.due and not tally.emitted:
         return
