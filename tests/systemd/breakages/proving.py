@@ -12,6 +12,7 @@ from typing import Any
 from kloros.machine.pressure import read_pressure
 from tests.systemd.breakages.base import Breakage
 from tests.systemd.breakages.course import HEARD, Course, Message, courses, others
+from tests.systemd.breakages.resources import HOG_MAY_LEAVE_KIB, HOG_SHARE
 from tests.systemd.suite import Suite
 
 LOOK_EVERY_S = 0.25
@@ -70,7 +71,7 @@ limit = ["try-*.service"]
 
 @dataclass
 class Proving:
-    """What was done and heard."""
+    """What was done and heard. still_busy: the host has so much else to do that the finding about it is still true."""
 
     breakages: Sequence[Breakage]
     broken_ts: float = 0.0
@@ -78,13 +79,15 @@ class Proving:
     courses: dict[str, Course] = field(default_factory=dict)
     others: list[tuple[str, str]] = field(default_factory=list)
     still_open: list[str] = field(default_factory=list)
+    still_busy: bool = False
 
 
-def settle_in(suite: Suite) -> None:
-    """Quick settings, and the suite started."""
-    used_percent = 100 - _available_percent(Path("/proc/meminfo").read_text())
+def settle_in(suite: Suite) -> float:
+    """Quick settings, and the suite started. Returns the CPU pressure above which a finding about it stays open."""
+    total_kib, available_kib = _memory_kib(Path("/proc/meminfo").read_text())
+    used_percent = 100 * (1 - available_kib / total_kib)
     # Above what the machine has to do anyway.
-    busy_percent = min(95.0, max(65.0, 20 + read_pressure(Path("/proc/pressure/cpu"))["some"].avg60))
+    busy_percent = min(95.0, max(65.0, 20 + cpu_pressure()))
     suite.schedule(**INTERVALS_S)
     files = {
         "introspection_config.toml": QUICK.format(
@@ -95,14 +98,20 @@ def settle_in(suite: Suite) -> None:
         "helper_policy.toml": POLICY,
         "kloros.toml": BUDGETS,
     }
+    suite.machine.write_file(HOG_MAY_LEAVE_KIB, str(round(available_kib - HOG_SHARE * total_kib)))
     for name, text in files.items():
         suite.machine.write_file(f"/etc/kloros/{name}", text)
     suite.start()
     suite.wait_for_cycles(1)
+    return busy_percent - 5
 
 
 def break_and_mend(
-    suite: Suite, breakages: Sequence[Breakage], answer_within_s: float, mend_within_s: float
+    suite: Suite,
+    breakages: Sequence[Breakage],
+    answer_within_s: float,
+    mend_within_s: float,
+    calm_percent: float = 60.0,
 ) -> Proving:
     """Break everything, wait for what comes of it, mend everything, wait for it to be over.
 
@@ -124,10 +133,16 @@ def break_and_mend(
         for breakage in breakages:
             suite.machine.sh(breakage.mending)
         _wait(lambda: all(course.is_closed for course in courses(breakages, heard()).values()), mend_within_s)
+        proving.still_busy = cpu_pressure() >= calm_percent - 10
         proving.courses, proving.others = courses(breakages, heard()), others(breakages, heard())
     listed = json.loads(suite.kloros("questions", "--open", "--json"))["questions"]
     proving.still_open = [question["question"] for question in listed]
     return proving
+
+
+def cpu_pressure() -> float:
+    """Percent of the last minute in which somebody waited for a CPU, on this whole host."""
+    return read_pressure(Path("/proc/pressure/cpu"))["some"].avg60
 
 
 def _have_ended(suite: Suite, breakages: Sequence[Breakage], heard: Sequence[Message]) -> bool:
@@ -150,6 +165,7 @@ def _wait(condition: Callable[[], bool], limit_s: float) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-def _available_percent(meminfo: str) -> float:
+def _memory_kib(meminfo: str) -> tuple[int, int]:
+    """(total, available)"""
     sizes = {line.split(":")[0]: int(line.split()[1]) for line in meminfo.splitlines()}
-    return 100 * sizes["MemAvailable"] / sizes["MemTotal"]
+    return sizes["MemTotal"], sizes["MemAvailable"]
