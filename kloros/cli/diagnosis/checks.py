@@ -13,6 +13,7 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     suite.config,
     suite.directories,
     suite.membership,
+    suite.privileged_helper,
     suite.locks,
     suite.bus,
     suite.metrics_ports,

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kloros.cli.diagnosis.finding import Finding
-from kloros.errors import KlorosError, NoBus
+from kloros.errors import ConfigError, KlorosError, NoBus
+from kloros.machine.privileged_client import PrivilegedClient
+from kloros.machine.privileged_policy import load_policy
 from kloros.place import SYSTEM_RUNTIME_DIR, Place
 
 GROUP = "kloros"
+POLICY = "helper_policy.toml"
 MIN_FREE_BYTES = 50 << 20
 
 
@@ -68,6 +71,22 @@ def membership(_place: Place) -> Iterator[Finding]:
     except KeyError:
         cure = "sudo scripts/install makes the group"
     yield Finding("group", "bad", f"you may not look into {SYSTEM_RUNTIME_DIR}", cure)
+
+
+def privileged_helper(place: Place) -> Iterator[Finding]:
+    """Whether what takes root can be done, and whether the policy is one that the helper will follow."""
+    name, path = "privileged helper", place.config / POLICY
+    if not PrivilegedClient(place.runtime).is_there:
+        cure = "systemctl enable --now kloros-helper.socket, where the suite is installed"
+        yield Finding(name, "note", "not there: units are not restarted, limits not raised, versions not swapped", cure)
+        return
+    try:
+        load_policy(path)
+    except ConfigError as error:
+        cure = f"chown root: {path}; chmod 644 {path}; mend what it names; until then the helper does nothing"
+        yield Finding(name, "bad", str(error), cure)
+    else:
+        yield Finding(name, "good", f"it does what {path} allows")
 
 
 def locks(place: Place) -> Iterator[Finding]:
