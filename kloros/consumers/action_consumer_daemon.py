@@ -16,17 +16,19 @@ from kloros.consumers.action.kinds.base import Kind, Tools
 from kloros.consumers.action.kinds.registry import all_kinds
 from kloros.consumers.action.round import Round
 from kloros.consumers.action.settings import ActionSettings
-from kloros.consumers.action.store import ACTION_TABLES, BatchPen
+from kloros.consumers.action.store import ACTION_TABLES
 from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.fallback import Run, Source
 from kloros.daemon.own_settings import OwnSettings
+from kloros.daemon.pen import BatchPen
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import StoreUnusable
 from kloros.machine.privileged_client import PrivilegedClient
 from kloros.machine.systemd_bus import SystemdBus
+from kloros.storage.reads import Reads
 
 MOST_ANSWERS = 100
 
@@ -143,7 +145,7 @@ class ActionConsumerDaemon(Consumer):
         for event, count in counts.items():
             self.count(event, count)
 
-    def _look(self, source: store.Reads) -> None:
+    def _look(self, source: Reads) -> None:
         self._open_actions, self._open_flags = store.open_count(source), len(store.open_flags(source))
 
     def status(self) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
 
 from kloros.errors import StoreUnusable
 from kloros.storage.database import Database, Tables
+from kloros.storage.reads import Reads
 from kloros.storage.snapshot import snapshot
 
 RowTuple = tuple[int, str, str, str, bytes, str]
@@ -48,13 +48,6 @@ _ROW_COLUMNS = (
 _SIGNED_COLUMNS = "CAST(body AS BLOB), CAST(sig AS BLOB)"
 _MOST_VARIABLES = 500  # of one statement; old SQLites take 999
 _PAGE_ROWS = 2_000
-
-
-class Reads(Protocol):
-    """What the ledger is read through: the daemon's Database, or a snapshot of its file."""
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT."""
 
 
 class LedgerReader:

@@ -12,8 +12,8 @@ from kloros.consumers.action.action import Action, Stage, action_id, rank, recom
 from kloros.consumers.action.gate import answer_decision, why_not_taken_up
 from kloros.consumers.action.outcomes import Outcomes, of_investigation
 from kloros.consumers.action.settings import ActionSettings
-from kloros.consumers.action.store import Pen
 from kloros.consumers.action.wording import cure_of
+from kloros.daemon.pen import Pen
 
 _US_PER_S = 1_000_000
 

@@ -11,7 +11,7 @@ from kloros.chembus.facts_work import FlagClosedFacts, InvestigationFacts
 from kloros.consumers.action import store
 from kloros.consumers.action.action import Action, Stage, cut, fingerprint_of, flag_id, rank, shortened
 from kloros.consumers.action.flagging import Flag, must_be_told
-from kloros.consumers.action.store import Pen
+from kloros.daemon.pen import Pen
 
 # What nobody but a person can take further.
 FLAGGED = frozenset({"observed", "refused", "failed", "timed_out", "no_help", "expired"})

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from kloros.chembus.facts import Facts
 from kloros.consumers.action.action import OPEN, UNVERIFIED, Action, Stage
 from kloros.consumers.action.flagging import Flag
-from kloros.daemon.batch import Batch
+from kloros.daemon.pen import Pen
 from kloros.storage.database import Tables
+from kloros.storage.reads import Reads
 
 RecordT = TypeVar("RecordT", Action, Flag)
 
@@ -59,41 +59,6 @@ _FORGET_FLAGS = (
     "(SELECT flag_id FROM flags WHERE closed_us IS NOT NULL ORDER BY closed_us DESC LIMIT ?)"
 )
 _FORGET_GAPS = "DELETE FROM ended_gaps WHERE gap_id NOT IN (SELECT gap_id FROM ended_gaps ORDER BY at_us DESC LIMIT ?)"
-
-
-class Pen(Protocol):
-    """What a batch and a cycle have in common."""
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT."""
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> object:
-        """Run a statement, as part of what is committed later."""
-
-    def emit(self, signal: str, facts: Facts | None = None, *, incident_id: str | None = None) -> None:
-        """Send a signal, once that is committed."""
-
-
-class BatchPen:
-    """A batch as a pen."""
-
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._batch.database.query(sql, values)
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> object:
-        return self._batch.database.execute(sql, values)
-
-    def emit(self, signal: str, facts: Facts | None = None, *, incident_id: str | None = None) -> None:
-        self._batch.emit(signal, facts, incident_id=incident_id)
-
-
-class Reads(Protocol):
-    """What can be asked for rows."""
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
 
 
 # Reading: a daemon's own pen, or a snapshot of its database

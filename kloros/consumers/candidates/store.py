@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
-
 import msgspec
 
 from kloros.consumers.candidates.drift import Progress
 from kloros.consumers.candidates.history import Tables
+from kloros.storage.reads import Reads
 
 TOURNAMENT_TABLES = {
     "tournaments": (
@@ -71,12 +69,6 @@ class Trial(msgspec.Struct, kw_only=True):
     verdict: str | None = None
     detail: str | None = None
     progress: Progress = msgspec.field(default_factory=Progress)
-
-
-class Reads(Protocol):
-    """What the tables are read through: a daemon's own, or a snapshot of them."""
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
 
 
 def tournaments(reads: Reads, most: int) -> list[Ended]:

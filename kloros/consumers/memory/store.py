@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from kloros.consumers.memory.fading import Sector
 from kloros.storage.database import Database, Tables
+from kloros.storage.reads import Reads
 
 MEMORY_TABLES: Tables = {
     "memory": (
@@ -80,13 +81,6 @@ class Memory(msgspec.Struct, kw_only=True):
     def id(self) -> str:
         """Under which id that is known elsewhere."""
         return self.key.partition(":")[2]
-
-
-class Reads(Protocol):
-    """What memories are read through: the daemon's Database, or a snapshot of its file."""
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT."""
 
 
 class MemoryReader:
