@@ -18,6 +18,8 @@ from kloros.machine.pressure import read_pressure
 from tests.systemd.machine import CHECKOUT, wait_for
 from tests.systemd.suite import AFFECT, SCHEDULE_FILE, Suite
 
+pytestmark = pytest.mark.alone
+
 # All of it as shipped, but quicker; and deaf to what else this computer does meanwhile.
 QUICK = """
 [time]

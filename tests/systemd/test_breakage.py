@@ -21,6 +21,8 @@ from tests.systemd.conftest import Installed
 from tests.systemd.machine import booted
 from tests.systemd.suite import Suite
 
+pytestmark = pytest.mark.alone
+
 ANSWER_WITHIN_S, MEND_WITHIN_S = 110.0, 60.0
 KINDS = [breakage.kind for breakage in BREAKAGES]
 # What the breakages bring about besides: who was required and failed, what the kernel says of the one that was killed,

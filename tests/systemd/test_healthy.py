@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from kloros.machine.pressure import RESOURCES, read_pressure
 from tests.systemd.breakages.course import ASKED
 from tests.systemd.suite import Suite
+
+pytestmark = pytest.mark.alone
 
 PRESSURE = Path("/proc/pressure")
 BEATS, EVERY_S = 60, 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -18,8 +19,10 @@ def wheelhouse(cache: Path, checkout: Path) -> Path:
     version = subprocess.run([SYSTEM_PYTHON, "--version"], capture_output=True, text=True, check=True).stdout
     key = hashlib.sha256("\n".join([version, *requirements]).encode()).hexdigest()[:16]
     wheels = cache / f"wheels-{key}"
-    if not wheels.exists():
-        _build(cache, wheels, requirements)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several runs beside each other one makes them
+        if not wheels.exists():
+            _build(cache, wheels, requirements)
     return wheels
 
 
