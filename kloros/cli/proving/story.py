@@ -25,6 +25,12 @@ _SKIPPED = {
     "re-planned": "the entry's interval was changed before it could be emitted",
     "removed": "the entry was taken out of the schedule",
 }
+_AWAITED = {
+    "": "it waits for the entry it comes after, or for its turn",
+    "paused": "the entry is paused; its misfire policy decides when it is resumed",
+    "held": "the entry is held; its misfire policy decides when it is released",
+    "maintenance": "maintenance is on; the misfire policy decides when it ends",
+}
 _HAPPENED = {
     "planned": "planned",
     "paused": "paused by an operator",
@@ -54,7 +60,7 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
         widest_us = AROUND_INTERVALS * records.of(entry, Window(moment_us, moment_us)).interval_us
         window = Window(moment_us - widest_us, moment_us + widest_us)
         record = records.of(entry, window)
-        alive_us = records.alive_us()
+        alive_us, oldest_us = records.alive_us(), records.oldest_us() or 0
     due = record.dues.within(Window(window.since_us, moment_us))
     if not due:
         return BeatStory(
@@ -71,9 +77,13 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
     elif skip is not None:
         story.outcome = "skipped"
         story.lines.append(_skipped(skip))
-    elif due_us in record.waiting:
+    elif record.unsettled.has(due_us):
         story.outcome = "open"
-        story.lines.append("not emitted yet: it waits for the entry it comes after, or for its turn")
+        story.lines.append(f"not emitted yet: {_AWAITED.get(record.unsettled.hindrance, _AWAITED[''])}")
+    elif due_us < oldest_us:
+        story.outcome = "unknown"
+        story.lines.append(f"what became of it is not on record any more; the ledger of beats begins at "
+                           f"{moment(oldest_us / 1e6)}")  # fmt: skip
     elif due_us > alive_us:
         story.outcome = "open"
         story.lines.append("not emitted yet: the scheduler has not been heard since; its next life decides")
