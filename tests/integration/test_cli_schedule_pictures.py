@@ -158,7 +158,7 @@ def test_a_difference_says_which_beats_moved_and_how_the_peak_changed(kloros: Ve
     assert "most beats in any second: 1, there 2" in out
     assert "no beat moves" in kloros("schedule", "simulate", apart, "--hours", 1, "--diff", apart)[1]
     told = json.loads(kloros("schedule", "simulate", apart, "--hours", 1, "--diff", together, "--json")[1])
-    assert {each["entry"]: each["moved"] for each in told["entries"]} == {"one": 0, "other": 60}
+    assert {each["entry"]: each["moved"] for each in told["entries"]} == {"one": 0, "other": 30}
     assert told["peak_second"] == [1, 2]
 
 
