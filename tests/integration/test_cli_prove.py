@@ -286,7 +286,11 @@ def test_why_a_beat_did_not_run(kloros: Verb, record: Recorded) -> None:
 def test_why_nothing_was_due(kloros: Verb, record: Recorded) -> None:
     code, out, _ = kloros("why", f"{REST}@{record.since}")
     assert code == 0
+    assert f"{REST}: nothing is on record from before " in out
+    code, out, _ = kloros("why", f"{REST}@{record.beat() / 1e6:.6f}")
+    assert code == 0
     assert f"{REST}: nothing was due up to" in out
+    assert "the next one: " in out
     code, out, _ = kloros("why", SCAN)  # long after it was taken out of the schedule
     assert code == 0
 
