@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_RED = 1
 SHOWN = 20
-SCHEDULE_COLUMNS = ("entry", ">due", ">emitted", ">skipped", "why skipped")
+SCHEDULE_COLUMNS = ("entry", ">due", ">emitted", ">skipped", ">open", "why skipped")
 CONSUMER_COLUMNS = ("entry", "consumer", ">emitted", ">run", ">fallback", ">overlapped", ">lost", ">open")
 
 
@@ -48,11 +48,14 @@ def prove(
         for name in wanted:
             records.require(name)
         oldest_us = records.oldest_us()
+        if oldest_us is not None and until_us < oldest_us:
+            raise typer.BadParameter(f"nothing is on record from before {moment(oldest_us / 1e6)}")
         window = Window(max(since_us, oldest_us or since_us), until_us)
         known = (records.of(name, window, with_rows=False) for name in wanted or records.entries)
         longest_us = max((record.interval_us for record in known), default=0)
         reports = cycle_reports(place, window.since_us - BEFORE_INTERVALS * longest_us, now_us)
         proof = judge(records, reports, window, wanted)
+    proof.oldest_us = oldest_us if window.since_us > since_us else None
     if json:
         as_json({"ok": proof.ok, "digest": proof.digest, **{n: getattr(proof, n) for n in proof.__struct_fields__}})
     else:
@@ -62,7 +65,8 @@ def prove(
 
 def tell(proof: Proof) -> None:
     """The proof as a person reads it."""
-    say(f"from {moment(proof.since_us / 1e6)} to {moment(proof.until_us / 1e6)}")
+    beginning = "" if proof.oldest_us is None else "; nothing is on record from before"
+    say(f"from {moment(proof.since_us / 1e6)} to {moment(proof.until_us / 1e6)}{beginning}")
     if not proof.schedule:
         say("nothing was due")
         return
@@ -83,7 +87,7 @@ def tell(proof: Proof) -> None:
     for note in proof.notes:
         say(styled(note, "yellow"))
     if proof.ok:
-        due = sum(tally.due for tally in proof.schedule)
+        due = sum(tally.due - tally.open for tally in proof.schedule)
         say(styled(f"green: {due} due beats, each emitted or skipped with its reason, none run twice or lost untold",
                    "green"))  # fmt: skip
         say(f"certificate {proof.digest}")
@@ -98,4 +102,4 @@ def tell(proof: Proof) -> None:
 
 def _schedule_row(tally: Tally) -> tuple[str, ...]:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.skipped.items()))
-    return tally.entry, str(tally.due), str(tally.emitted), str(sum(tally.skipped.values())), reasons
+    return tally.entry, str(tally.due), str(tally.emitted), str(sum(tally.skipped.values())), str(tally.open), reasons

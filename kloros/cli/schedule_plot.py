@@ -31,7 +31,7 @@ def plot(
         from kloros.cli.plotting.png import save
 
         save(picture, png)
-        say(f"{png}: {len(picture.lanes)} entries, at most {picture.peak} beats in any second")
+        say(f"{png}: {len(picture.lanes)} entries, at most {_beats(picture.peak)} in any second")
         return 0
     from kloros.cli.plotting.terminal import draw
 
@@ -41,7 +41,7 @@ def plot(
         return 0
     for line in draw(picture, width or shutil.get_terminal_size((120, 24)).columns):
         say(line)
-    say(f"at most {picture.peak} beats in any second")
+    say(f"at most {_beats(picture.peak)} in any second")
     return 0
 
 
@@ -82,3 +82,7 @@ def _recorded(since: str, until: str) -> Picture:
     lanes.sort(key=lambda lane: (-len(lane.due), lane.entry))
     title = f"{moment(window.since_us / 1e6)} to {moment(window.until_us / 1e6)}"
     return Picture(window.since_us, window.until_us, lanes, title)
+
+
+def _beats(count: int) -> str:
+    return "1 beat" if count == 1 else f"{count} beats"

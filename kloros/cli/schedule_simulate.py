@@ -208,8 +208,8 @@ def _tell_diff(ours: Sequence[Beat], theirs: Sequence[Beat], one: Outcome, other
 
 
 def _diff_row(name: str, ours: Sequence[Beat], theirs: Sequence[Beat]) -> tuple[str, int, int, int, float | None]:
-    """A beat has moved when it is due in one of the two only."""
+    """A beat has moved when nothing of the entry is due at its moment in the other one."""
     one = {beat.due_us or 0 for beat in ours if beat.entry.name == name}
     other = {beat.due_us or 0 for beat in theirs if beat.entry.name == name}
     moved = one ^ other
-    return name, len(one), len(other), len(moved), min(moved) / 1e6 if moved else None
+    return name, len(one), len(other), max(len(one - other), len(other - one)), min(moved) / 1e6 if moved else None

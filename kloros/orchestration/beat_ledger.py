@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from kloros.orchestration.schedule_entry import Change, EntryState, Skipped
+from kloros.orchestration.schedule_entry import Change, EntryState, Skipped, Unsettled
 from kloros.storage.database import Database, Tables
 from kloros.storage.snapshot import Snapshot
 
@@ -47,6 +47,7 @@ THE_SCHEDULER = ""
 MOST_UNWRITTEN = 200_000
 # One step takes a few milliseconds, and beats wait for it.
 PRUNED_AT_ONCE = 4_000
+LATEST_US = 2**62
 
 Emissions: TypeAlias = "tuple[array[int], array[int]]"
 """Due moments, and when each was emitted."""
@@ -139,16 +140,16 @@ def count_beats(database: Database) -> int:
 
 def prune_beats(database: Database, oldest_us: int, excess: int) -> int:
     """Drop the oldest beats: those due before `oldest_us`, and `excess` of them anyway; some now, the others when asked
-    again. Returns how many went."""
+    again. Returns how many went.
+
+    What was due at one moment goes together, however much it is: the earliest moment on record is whole.
+    """
+    first = "SELECT max(due_us) FROM (SELECT due_us FROM beats WHERE due_us < ? ORDER BY due_us LIMIT ?)"
+    bounds = [(oldest_us, PRUNED_AT_ONCE)]
     if excess > 0:
-        beyond = "SELECT due_us FROM beats ORDER BY due_us LIMIT 1 OFFSET ?"
-        found = database.query(beyond, (min(excess, PRUNED_AT_ONCE),))
-        oldest_us = max([oldest_us, *(row[0] for row in found)])
-    oldest = "SELECT due_us, entry FROM beats WHERE due_us < ? ORDER BY due_us LIMIT ?"
-    return database.execute(
-        f"DELETE FROM beats WHERE (due_us, entry) IN ({oldest})",
-        (oldest_us, PRUNED_AT_ONCE),
-    )
+        bounds.append((LATEST_US, min(excess, PRUNED_AT_ONCE)))
+    found = [row[0] for bound in bounds for row in database.query(first, bound) if row[0] is not None]
+    return database.execute("DELETE FROM beats WHERE due_us <= ?", (max(found),)) if found else 0
 
 
 def prune_history(database: Database) -> None:
@@ -211,11 +212,10 @@ class BeatReader:
             emitted.append(emitted_us)
         return found
 
-    def waiting(self, entry: str) -> list[int]:
-        """Due moments that had come and still await their beat: one that waits in a chain, one that is owed."""
+    def unsettled(self, entry: str) -> Unsettled:
+        """What the scheduler has yet to decide about, as it remembers it."""
         state = self._snapshot.document(f"entry/{entry}", EntryState)
-        moments = (state.waiting_us, state.owed_us) if state is not None else ()
-        return [due_us for due_us in moments if due_us is not None]
+        return Unsettled() if state is None else state.unsettled
 
     def skips(self, entry: str, since_us: int, until_us: int) -> list[Skipped]:
         """What was given up in between."""

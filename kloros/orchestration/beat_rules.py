@@ -175,8 +175,11 @@ def retime(entry: Entry, state: EntryState, at_us: int) -> None:
         because = "configured anew" if is_moved else "back to its own interval"
         state.plan(glide(state.cursor_us, at_us, old_us, entry.grid), at_us, because)
     else:
-        causes = "; ".join(f"{source} × {each.pace:g} {each.cause}" for source, each in wishes.deciding(state.wishes))
-        state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, causes.strip() or "as set")
+        causes = (
+            f"{source} ({each.cause}) × {each.pace:g}" if each.cause else f"{source} × {each.pace:g}"
+            for source, each in wishes.pacing(state.wishes)
+        )  # fmt: skip
+        state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, "; ".join(causes) or "as set")
 
 
 def next_expiry_us(state: EntryState) -> int | None:

@@ -13,11 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from kloros.orchestration.schedule_entry import Change, Skipped
+from kloros.orchestration.schedule_entry import Change, Skipped, Unsettled
 from kloros.orchestration.timeline import Timeline
 
 # A beat that gets no cycle of its own is told with the cycle then running, or with the one after it.
 SURELY_PAST = 2
+NOTHING_UNSETTLED = Unsettled()
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -112,9 +113,9 @@ class Dues:
 
 def judge_schedule(
     entry: str, dues: Dues, emitted: Collection[int], skips: Sequence[Skipped], window: Window,
-    waiting: Collection[int] = (),
+    unsettled: Unsettled = NOTHING_UNSETTLED,
 ) -> tuple[Tally, list[Counterexample]]:  # fmt: skip
-    """due = emitted + skipped, each due moment of the window exactly once; those that still wait are open."""
+    """due = emitted + skipped, each due moment of the window exactly once; those that are not settled yet are open."""
     tally, wrong = Tally(entry), []
     due = dues.within(window)
     tally.due = len(due)
@@ -131,7 +132,7 @@ def judge_schedule(
         reason = covered.get(due_us)
         if reason is not None:
             tally.skipped[reason] = tally.skipped.get(reason, 0) + 1
-        if due_us in waiting and due_us not in emitted_set and reason is None:
+        if unsettled.has(due_us) and due_us not in emitted_set and reason is None:
             tally.open += 1
         elif (due_us in emitted_set) == (reason is not None):
             is_both = reason is not None

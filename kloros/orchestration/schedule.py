@@ -159,6 +159,7 @@ class Schedule:
         self.suspended = True
         for name in self._entries:
             self._states[name].hindrance = "maintenance"
+        self._touched |= self._entries.keys()
 
     def unsuspend(self) -> None:
         """Maintenance is over: the misfire policy settles what fell due meanwhile."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -87,6 +87,19 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
 
 
+class Unsettled(NamedTuple):
+    """Due moments that had come and still await what becomes of them: one that waits in a chain, one that is owed; and
+    all since `since_us`, while the entry is kept from running (`hindrance`: paused, held, maintenance)."""
+
+    waiting: tuple[int, ...] = ()
+    since_us: int | None = None
+    hindrance: str = ""
+
+    def has(self, due_us: int) -> bool:
+        """Whether that moment is one of them."""
+        return due_us in self.waiting or (self.since_us is not None and due_us >= self.since_us)
+
+
 class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What an entry remembers, across restarts too. Moments are wall clock, `_until_us` None means no end.
 
@@ -138,6 +151,12 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     def pace(self) -> float:
         """What the wishes come to, before the entry's bounds."""
         return wanted_pace(self.wishes)
+
+    @property
+    def unsettled(self) -> Unsettled:
+        """What is still to be decided about what was due."""
+        waiting = tuple(due_us for due_us in (self.waiting_us, self.owed_us) if due_us is not None)
+        return Unsettled(waiting, self.timeline.at(self.index) if self.hindrance else None, self.hindrance)
 
     @property
     def is_held(self) -> bool:

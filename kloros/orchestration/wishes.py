@@ -27,12 +27,14 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 def wanted_pace(wishes: Mapping[str, Wish]) -> float:
-    """The pace that these wishes come to, holds aside."""
+    """The pace that these wishes come to, holds aside; but nothing becomes quicker while it is held."""
     if (said := wishes.get(OPERATOR)) is not None:
         return said.pace
     paces = [wish.pace for wish in wishes.values() if wish.pace != HOLD]
-    slowest = min(paces, default=1.0)
-    return slowest if slowest <= STEADY else max(paces)
+    slowest = min(paces, default=STEADY)
+    if slowest <= STEADY:
+        return slowest
+    return STEADY if is_held(wishes) else max(paces)
 
 
 def is_held(wishes: Mapping[str, Wish]) -> bool:
@@ -41,9 +43,14 @@ def is_held(wishes: Mapping[str, Wish]) -> bool:
 
 
 def deciding(wishes: Mapping[str, Wish]) -> list[tuple[str, Wish]]:
-    """The wishes that make the pace what it is, by source."""
+    """The wishes that decide how the entry runs, by source: holds alone, while there are any."""
     if is_held(wishes):
         return sorted((source, wish) for source, wish in wishes.items() if wish.pace == HOLD)
+    return pacing(wishes)
+
+
+def pacing(wishes: Mapping[str, Wish]) -> list[tuple[str, Wish]]:
+    """The wishes that make the pace what it is, holds aside, by source."""
     pace = wanted_pace(wishes)
     if OPERATOR in wishes:
         return [(OPERATOR, wishes[OPERATOR])]

@@ -1,6 +1,7 @@
 """(c) 10,000 entries, each due every five seconds: 2,000 beats a second on average.
 
-How late the beats are and what the scheduling process costs, for KLoROS, APScheduler 3 and the floor (see lateness.py).
+How late the beats are and what the scheduling process costs, for KLoROS, with its ledger of beats and without,
+APScheduler 3 and the floor (see lateness.py).
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Sequence
 from statistics import median
 
 from harness import arguments, console, in_turns, print_machine, ratio, table
-from paced import APSCHEDULER, FLOOR, KLOROS, Outcome, run, spread
+from paced import APSCHEDULER, FLOOR, FORGETFUL, KLOROS, Outcome, run, spread
 
-CONTENDERS = (FLOOR, KLOROS, APSCHEDULER)
+CONTENDERS = (FLOOR, KLOROS, FORGETFUL, APSCHEDULER)
 ENTRIES, INTERVAL_US = 10_000, 5_000_000
 COLUMNS = (
     "contender", "beats", "missing", "emitted p50", "p99", "max", "received p50", "p99", "max", "CPU s per 10,000",
@@ -33,6 +34,7 @@ def main(given_arguments: Sequence[str] | None = None) -> None:
     table(f"{title} (milliseconds; medians over {rounds} rounds)", COLUMNS, rows)
     cost = {name: [outcome.cpu_s for outcome in outcomes[name]] for name in CONTENDERS}
     console.print(f"  CPU, APScheduler / KLoROS: {ratio(cost[APSCHEDULER], cost[KLOROS]):.2f}x")
+    console.print(f"  CPU, KLoROS / without its ledger: {ratio(cost[KLOROS], cost[FORGETFUL]):.2f}x")
     late = {name: [outcome.received(99) for outcome in outcomes[name]] for name in CONTENDERS}
     console.print(f"  received p99, APScheduler / KLoROS: {ratio(late[APSCHEDULER], late[KLOROS]):.2f}x")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness import QUEUE_MESSAGES, Child, Room, children, console, cpu_s, dump, percentile, room, script
 
 FLOOR, KLOROS, APSCHEDULER = "bare timerfd + pyzmq", "KLoROS scheduler", "APScheduler 3"
+FORGETFUL = "KLoROS without its ledger"
 BODY_BYTES = 400  # of a bare trigger; ours are as long
 WARM_UP_US = 1_000_000  # at least; every job runs once before it counts
 GRACE_S = 1.0
@@ -88,6 +89,16 @@ def _apscheduler(place: Room, start: Callable[..., Child], jobs: Sequence[Job], 
 
 
 def _kloros(place: Room, start: Callable[..., Child], jobs: Sequence[Job], seconds: float) -> Outcome:
+    return _paced_by(["-m", "kloros.orchestration.scheduler_daemon"], place, start, jobs, seconds)
+
+
+def _forgetful(place: Room, start: Callable[..., Child], jobs: Sequence[Job], seconds: float) -> Outcome:
+    return _paced_by(script("suite_parts.py", "forgetful"), place, start, jobs, seconds)
+
+
+def _paced_by(
+    scheduler: Sequence[str], place: Room, start: Callable[..., Child], jobs: Sequence[Job], seconds: float
+) -> Outcome:
     result = place.path / "heard"
     (place.config / "kloros.toml").write_text(_SUITE_TOML)
     entries = (
@@ -99,11 +110,10 @@ def _kloros(place: Room, start: Callable[..., Child], jobs: Sequence[Job], secon
     start(script("suite_parts.py", "forwarder", place.runtime, "--queue-messages", QUEUE_MESSAGES)).wait_line("ready")
     listener = start(script("suite_parts.py", "listener", place.runtime, "--result", result))
     listener.wait_line("ready")
-    scheduler = start(["-m", "kloros.orchestration.scheduler_daemon"])
-    return _watch(listener, scheduler, jobs, seconds, result)
+    return _watch(listener, start(scheduler), jobs, seconds, result)
 
 
-_CONTENDERS = {FLOOR: _floor, KLOROS: _kloros, APSCHEDULER: _apscheduler}
+_CONTENDERS = {FLOOR: _floor, KLOROS: _kloros, FORGETFUL: _forgetful, APSCHEDULER: _apscheduler}
 
 
 def _watch(listener: Child, scheduler: Child, jobs: Sequence[Job], seconds: float, result: Path) -> Outcome:

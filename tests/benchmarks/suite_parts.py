@@ -1,6 +1,7 @@
-"""KLoROS's side of the benchmarks: its forwarder, and a daemon that listens. Each runs as a process of its own.
+"""KLoROS's side of the benchmarks: its forwarder, a daemon that listens, and a scheduler that keeps no ledger of beats.
+Each runs as a process of its own.
 
-Usage: suite_parts.py forwarder|listener ...
+Usage: suite_parts.py forwarder|listener|forgetful ...
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from kloros.chembus.sockets import SocketLimits
 from kloros.clock import seconds_to_us
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon
+from kloros.orchestration.beat_ledger import BeatLedger, BeatRow
+from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 
 
 def forwarder(runtime: str, queue_messages: int) -> None:
@@ -59,16 +62,28 @@ class ListenerDaemon(Daemon):
         self.result.write_bytes(self.heard.tobytes())
 
 
+def forgetful() -> int:
+    """The scheduler as it is, but that no beat gets a row: what is left is what it would cost without the ledger."""
+
+    def forget(_ledger: BeatLedger, _row: BeatRow) -> None:
+        pass
+
+    BeatLedger.emitted = forget  # type: ignore[method-assign]
+    return runner.main(SchedulerDaemon)
+
+
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["forwarder", "listener"])
-    parser.add_argument("runtime", help="directory of the proxy's sockets")
+    parser.add_argument("part", choices=["forwarder", "listener", "forgetful"])
+    parser.add_argument("runtime", nargs="?", help="directory of the proxy's sockets")
     parser.add_argument("--queue-messages", type=int, default=100_000)
     parser.add_argument("--result", type=Path)
     given = parser.parse_args()
     if given.part == "forwarder":
         forwarder(given.runtime, given.queue_messages)
+    elif given.part == "forgetful":
+        sys.exit(forgetful())
     else:
         ListenerDaemon.result = given.result
         sys.exit(runner.main(ListenerDaemon))

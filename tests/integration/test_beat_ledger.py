@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.bench import bench
 
+from kloros.clock import VirtualClock
 from kloros.orchestration import beat_ledger
 from kloros.orchestration.beat_ledger import BEAT_TABLES, BeatLedger, BeatReader, BeatRow
 from kloros.orchestration.schedule_entry import Change, Entry, Skipped, fresh_state
 from kloros.orchestration.schedule_memory import ScheduleMemory
 from kloros.orchestration.schedule_settings import LedgerSettings
+from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 from kloros.orchestration.timeline import Timeline
 from kloros.storage.snapshot import snapshot
 from kloros.storage.state_store import StateStore
@@ -25,6 +33,32 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
     store = StateStore(tmp_path / "state.db", BEAT_TABLES)
     yield store
     store.close()
+
+
+WRITE_AND_PRUNE = """
+import sys
+from pathlib import Path
+from test_beat_ledger import START_US, S, remember, row
+from kloros.orchestration import beat_ledger
+from kloros.orchestration.beat_ledger import BEAT_TABLES
+from kloros.orchestration.schedule_entry import Change
+from kloros.orchestration.schedule_memory import ScheduleMemory
+from kloros.orchestration.schedule_settings import LedgerSettings
+from kloros.storage.state_store import StateStore
+
+store = StateStore(Path(sys.argv[1]) / "state.db", BEAT_TABLES)
+memory, limits = ScheduleMemory(store), LedgerSettings(max_beats=1000)
+first = store.database.query("SELECT coalesce(max(due_us), 0) FROM beats")[0][0]
+number = (first - START_US) // S + 1 if first else 0
+while True:
+    for each in range(number, number + 100):
+        memory.ledger.note("scan", Change(START_US + each * S, "paused"))
+    remember(memory, *(row(each, name) for each in range(number, number + 100) for name in ("scan", "other")))
+    memory.prune_beats(START_US, limits)
+    memory.prune_history()
+    number += 100
+    print(number, flush=True)
+"""
 
 
 def row(number: int, entry: str = "scan", emitted_us: int = 0) -> BeatRow:
@@ -114,3 +148,76 @@ def test_a_history_without_beats_is_left_alone(store: StateStore) -> None:
     ledger.write(store.database, START_US)
     ScheduleMemory(store).prune_history()
     assert store.database.query("SELECT count(*) FROM plans") == [(1,)]
+
+
+@pytest.mark.parametrize("how", ["by number", "by age"])
+def test_what_was_due_together_goes_together_however_much_it_is(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Else the earliest moment on record would lack beats, and the proof would call them vanished."""
+    monkeypatch.setattr(beat_ledger, "PRUNED_AT_ONCE", 100)
+    memory = ScheduleMemory(store)
+    remember(memory, *(row(number, f"entry_{which:03}") for number in range(10) for which in range(250)))
+    limits = LedgerSettings(max_beats=1000) if how == "by number" else LedgerSettings(keep_s=3600.0)
+    sizes = []
+    for _ in range(8):
+        memory.prune_beats(START_US if how == "by number" else START_US + 3606 * S, limits)
+        with snapshot(tmp_path / "state.db") as taken:
+            found = BeatReader(taken).emissions(0, 2 * START_US)
+        assert {len(dues) for dues, _emitted in found.values()} == {len(found["entry_000"][0])}
+        sizes.append(sum(len(dues) for dues, _emitted in found.values()))
+    assert sizes == [2250, 2000, 1750, 1500, 1250, 1000, 1000, 1000]
+
+
+def test_a_kill_in_the_middle_of_it_leaves_a_ledger_without_holes(tmp_path: Path) -> None:
+    """Killed in the middle of writing and pruning, again and again: what is kept is whole, and bounded as before."""
+    ends = []
+    for life in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITE_AND_PRUNE, str(tmp_path)],
+            stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        )  # fmt: skip
+        assert process.stdout
+        for _ in range(12 + 7 * life):  # it is somewhere in its next turn when it is killed
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        process.stdout.close()
+        scan, other = kept(tmp_path), kept(tmp_path, "other")
+        assert scan == other
+        assert all(later == earlier + 1 for earlier, later in pairwise(scan))
+        assert 500 <= len(scan) <= 600, "at most one turn more than is kept"
+        with snapshot(tmp_path / "state.db") as taken:
+            changes = BeatReader(taken).changes("scan")
+        assert changes[-1].at_us == START_US + scan[-1] * S
+        ends.append(scan[-1])
+    assert ends == sorted(set(ends)), "each life went on where the last one ended"
+
+
+def test_the_scheduler_lets_go_of_a_little_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat_ledger, "PRUNED_AT_ONCE", 120)
+    (tmp_path / "config").mkdir()
+    schedule = tmp_path / "config" / "scheduler_config.toml"
+    busy = '[entries.busy]\ninterval_s = 0.01\nsignal = "Q_TRIGGER_BUSY"\necosystem = "test"\n'
+    schedule.write_text(busy)
+    with bench(SchedulerDaemon, tmp_path, VirtualClock(wall_us=START_US)) as table:
+
+        def beats() -> list[int]:
+            return [us for (us,) in table.daemon.store.database.query("SELECT due_us FROM beats ORDER BY due_us")]
+
+        table.advance(15.0)
+        assert 1480 <= len(beats()) <= 1500, "the last tenth of a second may not be written yet"
+        schedule.write_text("[ledger]\nmax_beats = 1000\n" + busy)
+        table.daemon.on_reload()
+        counts, gone = [], beats()[0]
+        for _ in range(40):
+            table.advance(1.0)
+            counts.append(len(beats()))
+            assert beats()[0] <= gone + 2 * 120 * 10_000, "a little at a time"
+            gone = beats()[0]
+        assert counts[0] > 1250
+        assert all(1000 <= count <= 1120 for count in counts[-10:]), "what comes in a second, at most, is too many"
+        table.advance(30.0)
+        plans = table.daemon.store.database.query("SELECT count(*) FROM plans WHERE entry = 'busy'")
+        assert plans == [(1,)]

@@ -149,6 +149,63 @@ def test_many_lies_are_counted_and_the_first_named(kloros: Verb, record: Recorde
     assert " more (--json)" in out
 
 
+# What is not on record any more, and what is not settled yet
+
+
+def test_what_was_let_go_of_is_not_proven_and_that_is_said(kloros: Verb, record: Recorded) -> None:
+    oldest_us = record.beat()
+    record.change("scheduler", "DELETE FROM beats WHERE due_us < ?", oldest_us)
+    code, out, err = kloros("prove", "--since", record.since, "--until", record.until)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith(f"from {moment(oldest_us / 1e6)} to ")
+    assert out.splitlines()[0].endswith("; nothing is on record from before")
+    assert proof(kloros, record)[1]["oldest_us"] == oldest_us
+    code, out, _ = kloros("prove", "--since", f"{oldest_us / 1e6:.6f}", "--until", record.until)
+    assert (code, "nothing is on record" in out) == (0, False), "all of it is on record"
+
+
+def test_a_proof_of_what_is_not_on_record_any_more_is_refused(kloros: Verb, record: Recorded) -> None:
+    oldest_us = record.beat()
+    record.change("scheduler", "DELETE FROM beats WHERE due_us < ?", oldest_us)
+    code, out, err = kloros("prove", "--since", record.since, "--until", f"{oldest_us / 1e6 - 1:.6f}")
+    assert (code, out) == (2, "")
+    assert f"nothing is on record from before {moment(oldest_us / 1e6)}" in " ".join(err.replace("│", " ").split())
+
+
+def test_why_a_beat_that_was_let_go_of_says_so_and_who_ran_it(kloros: Verb, record: Recorded) -> None:
+    oldest_us = record.beat()
+    gone_us = record.query("scheduler", "SELECT max(due_us) FROM beats WHERE entry = ? AND due_us < ?",
+                           SCAN, oldest_us)[0][0]  # fmt: skip
+    record.change("scheduler", "DELETE FROM beats WHERE due_us < ?", oldest_us)
+    code, out, _ = kloros("why", f"{SCAN}@{gone_us / 1e6:.6f}")
+    assert code == 0
+    assert f"not on record any more; the ledger of beats begins at {moment(oldest_us / 1e6)}" in out
+    assert "run by introspection_daemon" in out
+    assert "neither emitted nor skipped" not in out
+
+
+@pytest.mark.parametrize("hindrance", ["paused", "held", "maintenance"])
+def test_what_falls_due_while_an_entry_is_kept_from_running_is_open(
+    kloros: Verb, record: Recorded, hindrance: str
+) -> None:
+    """Not vanished: what becomes of it is decided when the entry runs again."""
+    (body,) = record.query("scheduler", "SELECT body FROM documents WHERE name = ?", f"entry/{SCAN}")[0]
+    first_us = record.query("scheduler", "SELECT max(due_us) FROM beats WHERE entry = ?", SCAN)[0][0]
+    state = json.loads(body) | {"removed": False, "index": 0, "hindrance": hindrance}
+    state["timeline"] = {"first_us": first_us, "steps": 0, "bend_us": first_us, "interval_us": 500_000}
+    record.change("scheduler", "UPDATE documents SET body = ? WHERE name = ?", json.dumps(state), f"entry/{SCAN}")
+    record.change("scheduler", "DELETE FROM plans WHERE entry = ? AND kind = 'removed'", SCAN)
+    code, shown = proof(kloros, record, SCAN)
+    assert (code, shown["ok"]) == (0, True)
+    assert shown["schedule"][0]["open"] > 300
+    code, out, _ = kloros("prove", "--since", record.since, "--until", record.until, SCAN)
+    settled = shown["schedule"][0]["due"] - shown["schedule"][0]["open"]
+    assert f"green: {settled} due beats" in out
+    out = kloros("why", f"{SCAN}@{(first_us + 5_000_000) / 1e6:.6f}")[1]
+    assert "not emitted yet: " in out
+    assert "its misfire policy decides when" in out or "the misfire policy decides when it ends" in out
+
+
 # Errors
 
 
@@ -229,7 +286,11 @@ def test_why_a_beat_did_not_run(kloros: Verb, record: Recorded) -> None:
 def test_why_nothing_was_due(kloros: Verb, record: Recorded) -> None:
     code, out, _ = kloros("why", f"{REST}@{record.since}")
     assert code == 0
+    assert f"{REST}: nothing is on record from before " in out
+    code, out, _ = kloros("why", f"{REST}@{record.beat() / 1e6:.6f}")
+    assert code == 0
     assert f"{REST}: nothing was due up to" in out
+    assert "the next one: " in out
     code, out, _ = kloros("why", SCAN)  # long after it was taken out of the schedule
     assert code == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -117,6 +118,18 @@ def test_measured_cycles_need_a_history(kloros: Verb, at_the_record: Recorded) -
     assert "is kloros-chembus-historian running?" in err
 
 
+def test_before_and_after_of_the_default_entries_is_shown_by_lint_and_plot(kloros: Verb, tmp_path: Path) -> None:
+    """All at the same second, as they would be without offsets; then at the offsets that are shipped."""
+    before = written(tmp_path, re.sub(r"(?m)^offset_s = .*$", "offset_s = 0.0", Path(SHIPPED).read_text()))
+    code, out, _ = kloros("schedule", "lint", before)
+    assert (code, out.count("K101 warning: ")) == (1, 55)
+    plan = json.loads(kloros("schedule", "lint", before, "--plan", "--json")[1])
+    assert (plan["collisions_before"], plan["collisions_after"]) == (55, 0)
+    assert kloros("schedule", "lint", SHIPPED)[0] == 0
+    peaks = [kloros("schedule", "plot", path, "--simulate", 60)[1].splitlines()[-1] for path in (before, SHIPPED)]
+    assert peaks == ["at most 11 beats in any second", "at most 1 beat in any second"]
+
+
 # Simulate
 
 
@@ -158,7 +171,7 @@ def test_a_difference_says_which_beats_moved_and_how_the_peak_changed(kloros: Ve
     assert "most beats in any second: 1, there 2" in out
     assert "no beat moves" in kloros("schedule", "simulate", apart, "--hours", 1, "--diff", apart)[1]
     told = json.loads(kloros("schedule", "simulate", apart, "--hours", 1, "--diff", together, "--json")[1])
-    assert {each["entry"]: each["moved"] for each in told["entries"]} == {"one": 0, "other": 60}
+    assert {each["entry"]: each["moved"] for each in told["entries"]} == {"one": 0, "other": 30}
     assert told["peak_second"] == [1, 2]
 
 

@@ -272,8 +272,7 @@ def test_three_days_with_every_fault_are_proven(seed: int) -> None:
         state = world.schedule.view(name).state
         window = Window(0, state.cursor_us)
         dues, emitted = Dues(world.changes[name]), sorted(world.rows[name])
-        waiting = [due_us for due_us in (state.waiting_us, state.owed_us) if due_us is not None]
-        tally, counterexamples = judge_schedule(name, dues, emitted, world.skips[name], window, waiting)
+        tally, counterexamples = judge_schedule(name, dues, emitted, world.skips[name], window, state.unsettled)
         wrong += counterexamples
         assert tally.due - tally.open == len(emitted) + sum(skip.count for skip in world.skips[name]), (
             "each in exactly one row"

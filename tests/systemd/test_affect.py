@@ -16,7 +16,7 @@ import pytest
 from kloros.machine.meminfo import read_meminfo
 from kloros.machine.pressure import read_pressure
 from tests.systemd.machine import CHECKOUT, wait_for
-from tests.systemd.suite import AFFECT, SCHEDULE_FILE, Suite
+from tests.systemd.suite import AFFECT, SCHEDULE_FILE, SCHEDULER, Suite
 
 pytestmark = pytest.mark.alone
 
@@ -47,6 +47,8 @@ HOG_PERCENT = 15  # of the computer's memory; the suite takes about 2 percent of
 NEEDED_PERCENT = 40
 PROCESSOR_HOGS = 80
 DISK_HOGS = 8
+FIXED = {"introspection_scan", "affect_sensing", "ledger_flush", "history_rotate"}
+QUICKEST = "tournament_evaluation"  # of those that strain slows: every 15 s
 STRANGERS_PERCENT = 75
 LIMIT_S = 50
 SLOWED = {"shadow_evaluation", "tournament_evaluation", "memory_decay"}
@@ -97,6 +99,17 @@ def paced(suite: Suite) -> dict[str, float]:
     return {name: each["pace"] for name, each in look(suite)["paced"].items()}
 
 
+def explained(suite: Suite, *words: str) -> bool:
+    """Whether `kloros why` says so of the latest beat of an entry that strain slows."""
+    told = suite.kloros("why", QUICKEST)
+    return all(each in told for each in words)
+
+
+def moved(suite: Suite) -> list[tuple[str, str]]:
+    """Each time an entry was planned anew, and why, as the scheduler logged it."""
+    return [(each["KLOROS_SCHEDULE"], each.get("KLOROS_WHY", "")) for each in suite.events(SCHEDULER, "adapted")]
+
+
 @contextlib.contextmanager
 def hogs(suite: Suite, count: int, *command: str) -> Iterator[None]:
     """So many of that command inside the machine, as kind to everybody else as hogs can be."""
@@ -138,19 +151,23 @@ def test_a_processor_hog_strains_then_pulls_the_brake_and_all_of_it_passes(suite
     with hogs(suite, PROCESSOR_HOGS, "sh", "-c", "while :; do :; done"):
         wait_for(lambda: "AFFECT_RESOURCE_STRAIN" in holding(suite), LIMIT_S, "the strain")
         wait_for(lambda: set(paced(suite)) >= SLOWED, 10, "what is adaptive to be slowed")
+        wait_for(lambda: explained(suite, "every 30 s instead of 15 s", "AFFECT_RESOURCE_STRAIN ("), 40, "why")
         wait_for(lambda: "AFFECT_EMERGENCY_BRAKE" in holding(suite), LIMIT_S, "the brake")
         wait_for(lambda: paced(suite).get("curiosity_generation") == 0.0, 10, "what can wait to be held")
         state = look(suite)
         assert state["mood"] == "overwhelmed"
         assert "tasks for each processor" in state["holds"]["AFFECT_EMERGENCY_BRAKE"]["cause"]
         assert state["holds"]["AFFECT_EMERGENCY_BRAKE"]["evidence"]["load"] > 4
-        assert not {"introspection_scan", "affect_sensing", "ledger_flush", "history_rotate"} & set(state["paced"])
+        assert not FIXED & set(state["paced"])
+        wait_for(lambda: explained(suite, "the entry is held", "AFFECT_EMERGENCY_BRAKE"), 40, "why")
         assert "AFFECT_EMERGENCY_BRAKE" in suite.kloros("schedule", "show")
     strains = {"AFFECT_EMERGENCY_BRAKE", "AFFECT_RESOURCE_STRAIN"}
     began = {entry["KLOROS_SIGNAL"] for entry in suite.events(AFFECT, "feeling_began")}
     assert strains <= began
     assert suite.machine.show(AFFECT, "NRestarts") == "0"
     wait_for_rest(lambda: not holding(suite) & strains and not paced(suite), "rest, and the nominal pace")
+    assert {name for name, why in moved(suite) if "AFFECT_RESOURCE_STRAIN" in why} == SLOWED
+    assert not FIXED & {name for name, _why in moved(suite)}
 
 
 def test_hogs_of_memory_and_of_disks_are_felt_and_slow_what_needs_them(suite: Suite, tmp_path: Path) -> None:
@@ -168,4 +185,7 @@ def test_hogs_of_memory_and_of_disks_are_felt_and_slow_what_needs_them(suite: Su
     wait_for_rest(lambda: "AFFECT_MEMORY_PRESSURE" not in holding(suite), "ease")
     with disk_hogs(tmp_path):
         wait_for(lambda: "waited for a disk" in cause(suite, "AFFECT_RESOURCE_STRAIN"), LIMIT_S, "the strain")
+        wait_for(lambda: explained(suite, "every 30 s instead of 15 s", "AFFECT_RESOURCE_STRAIN ("), 40, "why")
     wait_for_rest(lambda: not paced(suite), "the nominal pace")
+    assert {name for name, why in moved(suite) if "AFFECT_MEMORY_PRESSURE" in why} >= {"curiosity_generation"}
+    assert not FIXED & {name for name, _why in moved(suite)}

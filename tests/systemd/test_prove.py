@@ -2,7 +2,7 @@
 a reload, maintenance. Then lies, planted in copies of what was recorded: each is found and named.
 
 The wall clock is not stepped here, for it is that of the whole computer and not the machine's own. Steps are proven in
-virtual time: tests/integration/test_proof_of_days.py.
+virtual time: tests/integration/test_prove_clock_steps.py and test_proof_of_days.py.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class World:
         ({"a": 1.0, "b": 2.0}, 1.0),
         ({"a": 0.5, OPERATOR: 3.0}, 3.0),
         ({"a": 0.0}, 1.0),
-        ({"a": 0.0, "b": 2.0}, 2.0),
+        ({"a": 0.0, "b": 2.0}, 1.0),
     ],
 )
 def test_the_slowest_wins_and_nothing_compounds(wishes: dict[str, float], pace: float) -> None:
@@ -177,21 +177,52 @@ def test_any_history_of_moods_stays_within_bounds_starves_nothing_and_ends_nomin
     chance = random.Random(seed)
     world = World()
     told = 0
+    watch = Watch(world)
     for _ in range(chance.randint(5, 40)):
         world.feel(chance.choice(MOODS), ttl_s=chance.choice([None, 1.0, 20.0, 1e6]))
         told += 1
-        world.run(chance.uniform(1, 90))
+        for _ in range(chance.randint(1, 90)):
+            world.run(1)
+            watch.look()
         for view in world.schedule.views():
             interval_us = view.state.timeline.interval_us
             assert view.entry.min_interval_us <= interval_us <= view.entry.max_interval_us
             assert 0.5 <= view.state.pace <= 1.5, "nothing compounds"
             assert view.entry.adaptive or interval_us == view.entry.interval_us
     assert world.changes <= told * len(world.config.entries), "no more changes than moods"
+    assert watch.hasty == [], "nothing turns from slow to quick without having been nominal for a while"
+    assert watch.starved == [], "what is not held by the brake runs at least half as often as it should"
     world.run(60 + 60 + 1)
     assert all(view.state.timeline.interval_us == view.entry.interval_us for view in world.schedule.views())
     ran = {beat.entry.name for beat in world.run(3600)}
     assert ran == {entry.name for entry in world.config.entries}, "nothing starves"
     assert all(view.state.missed == 0 for view in world.schedule.views() if not view.entry.adaptive)
+
+
+class Watch:
+    """Second by second, what must never be seen: an entry that dithers, and one that starves."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.hasty: list[tuple[str, int]] = []
+        self.starved: list[tuple[str, int]] = []
+        self._slow_us: dict[str, int] = {}
+        self._waits_s: dict[str, int] = {}
+        self._seen = 0
+
+    def look(self) -> None:
+        ran = {beat.entry.name for beat in self.world.beats[self._seen :]}
+        self._seen = len(self.world.beats)
+        for view in self.world.schedule.views():
+            name, interval_us, nominal_us = view.entry.name, view.state.timeline.interval_us, view.entry.interval_us
+            if interval_us > nominal_us:
+                self._slow_us[name] = self.world.now_us
+            elif interval_us < nominal_us and self.world.now_us - self._slow_us.get(name, 0) < 59 * S:
+                self.hasty.append((name, self.world.now_us))
+            self._waits_s[name] = 0 if name in ran else self._waits_s.get(name, 0) + (not view.state.is_held)
+            longest_s = min(2 * nominal_us, view.entry.max_interval_us) / S + view.entry.deadline_us / S
+            if self._waits_s[name] > longest_s + 1:
+                self.starved.append((name, self.world.now_us))
 
 
 # Backlogs

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from kloros.cli.app import call
 from kloros.cli.comparing.recorder import OldTimer
 from kloros.cli.comparing.verdict import Cost, Cycle, Trial, judge
+from kloros.cli.units import moment
 from kloros.clock import VirtualClock
 from kloros.orchestration.schedule_config import load_schedule
 from kloros.orchestration.schedule_entry import Entry
@@ -149,3 +153,40 @@ def test_while_the_pace_was_changed_beats_are_compared_with_their_triggers(trial
 
 def test_two_beats_prove_nothing() -> None:
     assert judge(trial_of(ENTRIES[0], beats=2)).word == "TOO EARLY"
+
+
+def miss(cycles: list[Cycle]) -> list[int | None]:
+    return [cycles.pop(30).due_us]
+
+
+def drift(cycles: list[Cycle]) -> list[int | None]:
+    cycles[:] = [
+        Cycle(cycle.due_us, cycle.started_us + number * 3_000, "trigger", "ok") for number, cycle in enumerate(cycles)
+    ]
+    return [None]
+
+
+def run_twice(cycles: list[Cycle]) -> list[int | None]:
+    again = [Cycle(cycles[n].due_us, cycles[n].started_us + S, "fallback", "ok") for n in (10, 40)]
+    cycles += again
+    return [cycle.due_us for cycle in again]
+
+
+@pytest.mark.parametrize(("plant", "kind"), [(miss, "missed"), (drift, "drift"), (run_twice, "run twice")])
+def test_the_report_of_a_bad_record_says_no_go_with_its_rows_and_of_a_right_one_go(
+    plant: Callable[[list[Cycle]], list[int | None]], kind: str,
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    record = tmp_path / "record.json"
+    record.write_bytes(msgspec.json.encode(trial))
+    assert call(["ab", "report", "introspection", "--file", str(record)]) == 0
+    assert "\nGO: switch introspection_scan_daemon: 60 beats ran, each once" in capsys.readouterr().out
+    named = plant(trial.cycles)
+    record.write_bytes(msgspec.json.encode(trial))
+    assert call(["ab", "report", "introspection", "--file", str(record)]) == 1
+    out = capsys.readouterr().out
+    assert "\nNO-GO: " in out
+    rows = [line.strip() for line in out.splitlines() if line.startswith(f"  {kind}: ")]
+    assert len(rows) == len(named)
+    for row, due_us in zip(rows, named, strict=True):
+        assert due_us is None or row.startswith(f"{kind}: {moment(due_us / 1e6)}: ")

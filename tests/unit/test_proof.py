@@ -7,6 +7,7 @@ import pytest
 from kloros.orchestration.proof import Counterexample, Dues, Run, Window, judge_consumer, judge_schedule
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_entry import Change, Entry, Skipped
+from kloros.orchestration.wishes import HOLD, Wish
 
 S = 1_000_000
 START_US = 1_700_000_000 * S
@@ -163,3 +164,23 @@ def test_a_change_of_plan_that_passes_over_a_due_moment_is_found(record: Record)
         change.at_us, "planned", change.timeline, change.nominal_us, change.offset_us, settled
     )
     assert {each.kind for each in record.judge()} >= {"passed over"}
+
+
+@pytest.mark.parametrize("hindrance", ["paused", "held"])
+def test_what_falls_due_while_the_entry_is_kept_from_running_is_open_until_it_runs_again(
+    record: Record, hindrance: str
+) -> None:
+    if hindrance == "paused":
+        record.schedule.pause("scan")
+    else:
+        record.schedule.wish("scan", "AFFECT_EMERGENCY_BRAKE", Wish(HOLD), record.now_us)
+    record.run(100)
+    state = record.schedule.view("scan").state
+    dues, window = Dues(state.changes), Window(START_US, record.now_us)
+    tally, wrong = judge_schedule("scan", dues, record.emitted, state.skips, window, state.unsettled)
+    assert wrong == []
+    assert tally.open == 10
+    due_us = sorted(record.emitted)[-1]
+    del record.emitted[due_us]
+    _, wrong = judge_schedule("scan", dues, record.emitted, state.skips, window, state.unsettled)
+    assert [each.due_us for each in wrong] == [due_us], "nothing that was settled hides behind that"

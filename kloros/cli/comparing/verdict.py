@@ -107,7 +107,7 @@ def judge(trial: Trial) -> Verdict:
     elif rows:
         verdict.word = "NO-GO"
         kinds = Counter(row.kind for row in rows)
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        told = ", ".join("it drifts" if kind == "drift" else f"{count} {kind}" for kind, count in sorted(kinds.items()))
         verdict.sentence = f"do not switch {trial.daemon} yet: {told}"
     else:
         verdict.sentence = (

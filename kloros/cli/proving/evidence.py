@@ -16,7 +16,7 @@ from kloros.clock import seconds_to_us
 from kloros.errors import StoreUnusable
 from kloros.orchestration.beat_ledger import THE_SCHEDULER, BeatReader, BeatRow, Emissions
 from kloros.orchestration.proof import Dues, Run, Window
-from kloros.orchestration.schedule_entry import Change, Skipped
+from kloros.orchestration.schedule_entry import Change, Skipped, Unsettled
 from kloros.place import Place
 from kloros.storage.history_rows import Gap, Record, Wanted
 
@@ -54,7 +54,7 @@ class EntryRecord:
     dues: Dues
     emitted: list[BeatRow]
     skips: list[Skipped]
-    waiting: list[int]
+    unsettled: Unsettled
 
     @property
     def interval_us(self) -> int:
@@ -96,7 +96,7 @@ class BeatRecords:
         changes = self._reader.changes(entry)
         emitted = self._reader.emitted(entry, window.since_us, window.until_us) if with_rows else []
         skips = self._reader.skips(entry, window.since_us, window.until_us)
-        return EntryRecord(entry, changes, Dues(changes), emitted, skips, self._reader.waiting(entry))
+        return EntryRecord(entry, changes, Dues(changes), emitted, skips, self._reader.unsettled(entry))
 
 
 @contextmanager

@@ -25,6 +25,12 @@ _SKIPPED = {
     "re-planned": "the entry's interval was changed before it could be emitted",
     "removed": "the entry was taken out of the schedule",
 }
+_AWAITED = {
+    "": "it waits for the entry it comes after, or for its turn",
+    "paused": "the entry is paused; its misfire policy decides when it is resumed",
+    "held": "the entry is held; its misfire policy decides when it is released",
+    "maintenance": "maintenance is on; the misfire policy decides when it ends",
+}
 _HAPPENED = {
     "planned": "planned",
     "paused": "paused by an operator",
@@ -54,12 +60,15 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
         widest_us = AROUND_INTERVALS * records.of(entry, Window(moment_us, moment_us)).interval_us
         window = Window(moment_us - widest_us, moment_us + widest_us)
         record = records.of(entry, window)
-        alive_us = records.alive_us()
+        alive_us, oldest_us = records.alive_us(), records.oldest_us() or 0
     due = record.dues.within(Window(window.since_us, moment_us))
+    following = record.dues.within(Window(moment_us + 1, window.until_us))
+    next_one = [f"the next one: {moment(following[0] / 1e6)}"] if following else []
     if not due:
-        return BeatStory(
-            entry, f"{entry}: nothing was due up to {moment(moment_us / 1e6)}", _happened(record, moment_us)
-        )
+        headline = f"{entry}: nothing was due up to {moment(moment_us / 1e6)}"
+        if moment_us < oldest_us:
+            headline = f"{entry}: nothing is on record from before {moment(oldest_us / 1e6)}"
+        return BeatStory(entry, headline, _happened(record, moment_us) + next_one)
     due_us = due[-1]
     row = next((each for each in record.emitted if each.due_us == due_us), None)
     skip = next((each for each in record.skips if each.first_us <= due_us <= each.last_us), None)
@@ -71,9 +80,13 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
     elif skip is not None:
         story.outcome = "skipped"
         story.lines.append(_skipped(skip))
-    elif due_us in record.waiting:
+    elif record.unsettled.has(due_us):
         story.outcome = "open"
-        story.lines.append("not emitted yet: it waits for the entry it comes after, or for its turn")
+        story.lines.append(f"not emitted yet: {_awaited(record)}")
+    elif due_us < oldest_us:
+        story.outcome = "unknown"
+        story.lines.append(f"what became of it is not on record any more; the ledger of beats begins at "
+                           f"{moment(oldest_us / 1e6)}")  # fmt: skip
     elif due_us > alive_us:
         story.outcome = "open"
         story.lines.append("not emitted yet: the scheduler has not been heard since; its next life decides")
@@ -82,9 +95,7 @@ def story_of(place: Place, entry: str, moment_us: int) -> BeatStory:
         story.lines.append("neither emitted nor skipped: kloros prove says more")
     story.lines += _runs(place, entry, due_us, record)
     story.lines += _happened(record, moment_us, _plan_of(record, due_us))
-    following = record.dues.within(Window(due_us + 1, window.until_us))
-    if following:
-        story.lines.append(f"the next one: {moment(following[0] / 1e6)}")
+    story.lines += next_one
     return story
 
 
@@ -100,6 +111,13 @@ def _planned(record: EntryRecord, due_us: int) -> str:
     base = "" if plan.timeline.interval_us == plan.nominal_us else f" instead of {duration(plan.nominal_us / 1e6)}"
     because = f" ({plan.why})" if plan.why else ""
     return f"planned every {every}{base} since {moment(plan.at_us / 1e6)}{because}"
+
+
+def _awaited(record: EntryRecord) -> str:
+    hindrance = record.unsettled.hindrance
+    began = next((change for change in reversed(record.changes) if change.kind == hindrance), None)
+    since = "" if began is None else f" (since {moment(began.at_us / 1e6)}{f', {began.why}' if began.why else ''})"
+    return _AWAITED.get(hindrance, _AWAITED[""]) + since
 
 
 def _emitted(row: BeatRow) -> str:

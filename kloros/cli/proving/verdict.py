@@ -15,7 +15,8 @@ OPEN_AT_LEAST_US = 60_000_000
 
 
 class Proof(msgspec.Struct):
-    """What was proven, or why not. `unheard`: entries that nobody ever reported on."""
+    """What was proven, or why not. `unheard`: entries that nobody ever reported on; `oldest_us`: the earliest due
+    moment on record, where what is asked about begins before it."""
 
     since_us: int
     until_us: int
@@ -24,6 +25,7 @@ class Proof(msgspec.Struct):
     counterexamples: list[Counterexample] = []
     unheard: list[str] = []
     notes: list[str] = []
+    oldest_us: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -57,7 +59,7 @@ def _judge_entry(
     proof: Proof, record: EntryRecord, emitted: Mapping[int, int], reports: Reports, window: Window
 ) -> None:
     entry = record.entry
-    tally, wrong = judge_schedule(entry, record.dues, list(emitted), record.skips, window, record.waiting)
+    tally, wrong = judge_schedule(entry, record.dues, list(emitted), record.skips, window, record.unsettled)
     if not tally.due and not tally.emitted:
         return
     proof.schedule.append(tally)
