@@ -145,6 +145,11 @@ def untake(state: GateState, action: ImprovementAction, taken_us: int) -> None:
     state.seen.pop(action.action_id, None)
 
 
+def unflag(state: GateState, action: ImprovementAction) -> None:
+    """The flag could not be kept: sent again, it is none that was seen."""
+    state.flags_seen.pop(_flag_key(action), None)
+
+
 def failed(state: GateState, now_us: int, config: OptimiserConfig) -> None:
     """An action failed: after several in a short time everything pauses."""
     rules = config.breaker
@@ -278,13 +283,17 @@ _GATES = (
 
 def _flag(state: GateState, action: ImprovementAction, now_us: int) -> Decision:
     """Only the very same flag is a duplicate: another text under a known id is another flag."""
-    told = "|".join((action.module_name, action.rationale, repr(action.parameters)))
-    key = f"{action.action_id}|{hashlib.sha256(told.encode(errors='replace')).hexdigest()[:16]}"
+    key = _flag_key(action)
     if key in state.flags_seen:
         state.duplicates += 1
         return Decision(Answer.FLAG, Gate.DUPLICATE, "flagged_before", "it was queued for review before", action)
     _keep(state.flags_seen, key, now_us, MOST_SEEN)
     return Decision(Answer.FLAG, Gate.FLAG, "flagged", "queued for review", action)
+
+
+def _flag_key(action: ImprovementAction) -> str:
+    told = "|".join((action.module_name, action.rationale, repr(action.parameters)))
+    return f"{action.action_id}|{hashlib.sha256(told.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def _keep(remembered: dict[str, int], key: str, moment_us: int, most: int) -> None:

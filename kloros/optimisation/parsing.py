@@ -20,7 +20,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _ARTIFACT = re.compile(r"([a-z][a-z0-9_]{0,63})/([a-z0-9][a-z0-9.-]{0,63})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CODE = frozenset({"code", "new_code", "source_code", "script", "command", "exec", "eval", "payload", "url", "path"})
-_SWAP = frozenset({"artifact", "sha256", "target_version", "candidate_id", "source", "reason", "probation_cycles"})
+_SWAP = frozenset({"artifact", "sha256", "target_version", "candidate_id", "source", "reason", "aim"})
 _NUMBERS = frozenset({"delta", "suggested_delta", "budget_factor", "factor", "pace"})
 _WORDS = {"low": 0.25, "medium": 0.5, "high": 0.75, "critical": 1.0}
 
@@ -50,6 +50,14 @@ def parse(raw: object) -> ImprovementAction | Refusal:
         return Refusal(bad.reason_code, bad.detail, _as_far_as_known(raw))
     except Exception as error:  # noqa: BLE001 - what it is made of may do anything when it is looked at
         return Refusal("malformed", f"it cannot be read: {type(error).__name__}", _as_far_as_known(None))
+
+
+def claims_to_be_a_flag(raw: object) -> bool:
+    """Whether it wants to be a flag, however badly it is made."""
+    try:
+        return _kind_or_none(_fields(raw)) is ActionKind.FLAG_FOR_REVIEW
+    except Exception:  # noqa: BLE001 - as in parse
+        return False
 
 
 def number_of(text: str) -> float | None:

@@ -84,8 +84,8 @@ class Health(Protocol):
 class ModuleFigures(Protocol):
     """How modules do."""
 
-    def figures(self, module: str) -> Figures | None:
-        """Over the last window; None: nothing was ever heard of it."""
+    def figures(self, module: str, since_us: int | None) -> Figures | None:
+        """Over the last window, and nothing from before `since_us`; None: nothing was ever heard of it."""
 
 
 class Alerts(Protocol):
