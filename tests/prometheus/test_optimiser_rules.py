@@ -67,4 +67,3 @@ def test_every_series_that_is_asked_for_is_there_at_zero_before_anything_happens
             assert series in exposed
     for outcome in ("SUCCESS", "DEP_FAILED", "SWAP_ERROR"):
         assert f'asi_optimiser_hot_swaps_total{{module="dedup",outcome="{outcome}"}} 0.0' in exposed
-
