@@ -39,6 +39,13 @@ class Done(NamedTuple):
     after: Value = None
     verdict: Verdict | None = None
     swap_outcome: str = ""
+    is_known: bool = True
+
+
+class _Planned(NamedTuple):
+    change: Change
+    is_less: bool
+    """A bound allows less than was asked for."""
 
 
 class Enacting:
@@ -57,8 +64,8 @@ class Enacting:
             return Done(EnactmentStatus.SKIPPED, missing, "no_port", is_change=False)
         try:
             async with asyncio.timeout(config.action_timeout_s):
-                change = await self._plan(action, config)
-                return change if isinstance(change, Done) else await self._make(change, config)
+                planned = await self._plan(action, config)
+                return planned if isinstance(planned, Done) else await self._make(planned, config)
         except TimeoutError:
             code, detail, outcome = "timed_out", f"it took more than {config.action_timeout_s:g} s", "SWAP_ERROR"
         except NotDone as no:
@@ -69,10 +76,11 @@ class Enacting:
             code, detail, outcome = "failed", (str(error) or type(error).__name__)[:500], "SWAP_ERROR"
         return await self._fallen(action, config, code, detail, outcome)
 
-    async def _plan(self, action: ImprovementAction, config: OptimiserConfig) -> Change | Done:
+    async def _plan(self, action: ImprovementAction, config: OptimiserConfig) -> _Planned | Done:
         kind, module, name = action.action_kind, action.module_name, name_of(action)
         current = await self._hands.read(kind, module, name)
         after: Value
+        is_less = False
         if kind is ActionKind.HOT_SWAP_MODULE:
             after = _version_of(action, needs_one=self._hands.swapper is not None)
             if after is None:
@@ -86,13 +94,14 @@ class Enacting:
             if isinstance(effect, NoEffect):
                 status = EnactmentStatus.FAILED if effect.is_refusal else EnactmentStatus.SKIPPED
                 return Done(status, effect.detail, effect.reason_code, is_change=effect.is_refusal)
-            after = effect.after
+            after, is_less = effect.after, effect.is_less
         now_us = self._now_us()
-        return Change(
+        change = Change(
             change_id=action.action_id, action_kind=kind, module_name=module, name=name, before=current, after=after,
             written_us=now_us, lease_until_us=now_us + round(config.limits.lease_s * US_PER_S), aim=aim_of(action),
             baseline=self._figures_of(module, None), parameters=action.parameters,
         )  # fmt: skip
+        return _Planned(change, is_less)
 
     async def _effect(
         self, action: ImprovementAction, current: float, config: OptimiserConfig
@@ -110,7 +119,8 @@ class Enacting:
         )
         return effect_of(action, around, config.limits)
 
-    async def _make(self, change: Change, config: OptimiserConfig) -> Done:
+    async def _make(self, planned: _Planned, config: OptimiserConfig) -> Done:
+        change = planned.change
         self._put(change)
         said = await self._hands.write(change, change.after, config.limits.lease_s)
         is_seen = self._hands.can_read(change.action_kind)
@@ -126,12 +136,14 @@ class Enacting:
             ).change
             verdict = change.verdict
         self._put(change)
-        detail = said or f"{change.name} {told(change.before)} → {told(change.after)}"
         is_swap = change.action_kind is ActionKind.HOT_SWAP_MODULE
-        status = EnactmentStatus.SUCCESS if is_seen or is_swap else EnactmentStatus.PARTIAL
-        code = "in_force" if status is EnactmentStatus.SUCCESS else "unseen"
+        status, code = EnactmentStatus.SUCCESS, "in_force"
+        detail = said or f"{change.name} {told(change.before)} → {told(change.after)}"
         if not is_seen and not is_swap:
+            status, code = EnactmentStatus.PARTIAL, "unseen"
             detail = "load-shed signal sent; whether it took hold cannot be seen"
+        elif planned.is_less:
+            status, code, detail = EnactmentStatus.PARTIAL, "bounded", f"{detail}: no further"
         outcome = "SUCCESS" if is_swap else ""
         return Done(status, detail, code, True, change.before, change.after, verdict, outcome)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 from kloros.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ from kloros.optimisation.ports import (
 
 MOST_HELD_FLAGS = 10_000
 MOST_FLAGGED = 10_000
+UNKNOWN = "UNKNOWN"
 _STATUS = {
     Answer.SKIP: EnactmentStatus.SKIPPED,
     Answer.ASK: EnactmentStatus.SKIPPED,
@@ -219,11 +221,11 @@ class AsyncSelfOptimiser:
         begun_s, started_us = self._clock.monotonic_s(), self._clock.wall_us()
 
         def record(action: ImprovementAction, done: Done) -> EnactmentRecord:
-            ended_s = self._clock.monotonic_s()
+            duration_s = self._clock.monotonic_s() - begun_s
             self._count(_COUNTED_AS[done.status])
-            self._metrics.enacted(action.action_kind, done.status, ended_s - begun_s)
+            self._metrics.enacted(action.action_kind if done.is_known else UNKNOWN, done.status, duration_s)
             return EnactmentRecord(
-                action, done.status, done.detail, ended_s - begun_s, ended_s, started_us / gates.US_PER_S,
+                action, done.status, done.detail, duration_s, begun_s, started_us / gates.US_PER_S,
                 done.reason_code, done.before, done.after, done.verdict,
             )  # fmt: skip
 
@@ -257,9 +259,12 @@ class AsyncSelfOptimiser:
             self._raise_flag(action.module_name, decision.reason_code, decision.detail, action.action_id)
         if decision.answer is Answer.LIMIT:
             self._metrics.rate_limited(action.module_name, action.action_kind)
-        if decision.reason_code in ("duplicate", "expired", "refused"):
+        if decision.reason_code in ("duplicate", "expired"):
             self._count(decision.reason_code)
-        return Done(_STATUS[decision.answer], decision.detail, decision.reason_code, is_change=False)
+        if decision.answer is Answer.REFUSE:
+            self._count("refused")
+        is_known = decision.reason_code not in ("unknown_kind", "malformed")
+        return Done(_STATUS[decision.answer], decision.detail, decision.reason_code, False, is_known=is_known)
 
     async def _go(self, action: ImprovementAction, config: OptimiserConfig) -> Done:
         taken_us = self._book.gates.seen[action.action_id]
@@ -270,6 +275,8 @@ class AsyncSelfOptimiser:
             gates.failed(self._book.gates, self._now_us(), config)
         if done.swap_outcome:
             self._metrics.swapped(action.module_name, done.swap_outcome)
+        with suppress(Exception):  # it is kept again with the next change; what was done is done
+            self._keep_book()
         return done
 
     def _flag(self, decision: Decision) -> Done:

@@ -221,10 +221,10 @@ def _told(raw: object) -> str:
 
 
 def _as_far_as_known(raw: object) -> ImprovementAction:
-    """Something that is no action, as a flag about it."""
-    fields: Mapping[str, object] = {}
+    """Something that is no action, as far as it can be told: of its kind, or as a flag where that is not known."""
     try:
         fields = _fields(raw)
-        return _flag({**fields, "action_kind": "FLAG_FOR_REVIEW"})
+        kind = _kind_or_none(fields) or ActionKind.FLAG_FOR_REVIEW
+        return msgspec.structs.replace(_flag(fields), action_kind=kind)
     except Exception:  # noqa: BLE001 - as above
         return ImprovementAction("unknown", ActionKind.FLAG_FOR_REVIEW, 0.5, "")
