@@ -178,6 +178,8 @@ class Enacting:
             if rules is None and change.state is ChangeState.SETTLING:
                 reason = "nobody verifies here"
                 step = changes.end(change, Verdict.INCONCLUSIVE, reason, self._now_us(), is_restored=False)
+            elif change.state is ChangeState.UNDOING:
+                step = Step(change, Do.UNDO)
             else:
                 seen = await self._see(change, config.action_timeout_s)
                 if seen is None:
@@ -194,25 +196,23 @@ class Enacting:
         return await self._drive(step, config.verification or _RECOVERY, config.action_timeout_s)
 
     async def _drive(self, step: Step, rules: Verification, timeout_s: float) -> Change:
-        """Do what a step says, each change kept before it is acted on, until there is nothing to do now.
+        """Do what a step says; the change is kept before it is acted on.
 
         What cannot be kept is undone all the same: undoing is safe, and is done again after a kill.
         """
         change = step.change
         self._put_if_possible(change)
-        while step.do is Do.UNDO:
-            seen = await self._see(change, timeout_s) or Seen(self._now_us(), is_readable=False)
-            step = changes.step(change, seen, rules)
-            change = step.change
-            self._put_if_possible(change)
-            if step.do is not Do.UNDO:
-                break
+        if step.do is not Do.UNDO:
+            return change
+        seen = await self._see(change, timeout_s)
+        if seen is None or not seen.is_readable or changes.same(seen.current, change.after):
             restored = await self._put_back(change, timeout_s)
-            if restored is None:
-                break
-            if not restored or not seen.is_readable:
-                change = self._ended_unseen(change, restored)
-                break
+            if restored is False or (restored and not self._hands.can_read(change.action_kind)):
+                return self._ended_unseen(change, restored)
+            seen = await self._see(change, timeout_s)
+        # Only an attempt that was made counts, not one that a kill prevented; the next is made at the next occasion.
+        change = changes.step(change, seen or Seen(self._now_us(), is_readable=False), rules).change
+        self._put_if_possible(change)
         return change
 
     async def _put_back(self, change: Change, timeout_s: float) -> bool | None:

@@ -183,13 +183,12 @@ def _check_swap(module: str, given: dict[str, str]) -> None:
 
 
 def _priority(raw: object) -> float:
-    if isinstance(raw, str):
-        raw = _WORDS.get(raw.lower(), number_of(raw))
     if raw is None:
         return 0.5
-    if isinstance(raw, bool) or not isinstance(raw, float | int) or not 0 <= raw <= 1:
+    value = _WORDS.get(raw.lower(), number_of(raw)) if isinstance(raw, str) else raw
+    if isinstance(value, bool) or not isinstance(value, float | int) or not 0 <= value <= 1:
         raise _Bad("bad_priority", f"the priority is {_told(raw)}; it must be from 0 to 1")
-    return float(raw)
+    return float(value)
 
 
 def _moment(raw: object, name: str) -> float | None:

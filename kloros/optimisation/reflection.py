@@ -58,11 +58,16 @@ class ReflectionCycle:
 
     def is_due(self, now_us: int) -> bool:
         """Whether a round may begin now; a cool-down that is over ends by this."""
-        if self.state is _S.COOLDOWN and not now_us < min(self._rests_until_us, now_us + self._cool_down_us):
-            self.state = _S.IDLE
+        if self.state is _S.COOLDOWN:
+            # No longer than it was meant to be, where the clock was set back meanwhile.
+            self._rests_until_us = min(self._rests_until_us, now_us + self._cool_down_us)
+            if now_us >= self._rests_until_us:
+                self.state = _S.IDLE
+        if self._begun_us is not None:
+            self._begun_us = min(self._begun_us, now_us)
         if self.state is not _S.IDLE:
             return False
-        return self._begun_us is None or now_us - self._begun_us >= self._interval_us or now_us < self._begun_us
+        return self._begun_us is None or now_us - self._begun_us >= self._interval_us
 
     def begin(self, now_us: int) -> bool:
         """Begin a round, if one is due."""

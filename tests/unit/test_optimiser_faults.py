@@ -614,3 +614,44 @@ def test_only_the_library_knows_asyncio() -> None:
     room = Path(books.__file__).parent
     users = {path.stem for path in room.glob("*.py") if "import asyncio" in path.read_text()}
     assert users <= {"optimiser", "enacting"}
+
+
+def test_what_cannot_be_put_back_is_tried_again_and_then_told_to_a_person() -> None:
+    async def scenario() -> None:
+        world, queue = World(), asyncio.Queue[ImprovementAction]()
+        world.after = lambda module: figures(module, p95_ms=900.0)
+        optimiser = optimiser_in(world, VERIFYING, alert_queue=queue)
+        await one(optimiser, tune(action_id="a-1"))
+
+        def broken(what: str) -> None:
+            raise OSError(what)
+
+        world.touch = broken
+        world.clock.advance(20)
+        attempts = 0
+        while optimiser.book.changes:
+            await optimiser.verify()
+            attempts += 1
+        found = optimiser.book.find("a-1")
+        assert found is not None
+        assert (found.verdict, found.is_restored, attempts) == (Verdict.INCONCLUSIVE, False, 6)
+        assert ("reason_code", "not_restored") in queue.get_nowait().parameters
+
+    run(scenario())
+
+
+def test_what_could_not_be_put_back_at_once_is_put_back_later() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.after = lambda module: figures(module, p95_ms=900.0)
+        optimiser = optimiser_in(world, VERIFYING)
+        await one(optimiser, tune(action_id="a-1"))
+        world.touch = lambda what: (_ for _ in ()).throw(OSError(what))  # type: ignore[assignment]
+        world.clock.advance(20)
+        assert await optimiser.verify() == []
+        assert (await one(optimiser, action(K.INCREASE_BUDGET))).reason_code == "conflict"
+        world.touch = lambda what: None
+        (ended,) = await optimiser.verify()
+        assert (ended.verdict, world.thresholds["alpha"]["latency_p95_threshold_ms"]) == (Verdict.REVERTED, 200.0)
+
+    run(scenario())
