@@ -42,8 +42,9 @@ DAEMONS = {
     "shadow": "kloros.consumers.shadow_daemon",
     "tournament_consumer": "kloros.consumers.tournament_consumer_daemon",
     "decay": "kloros.consumers.decay_daemon",
+    "optimiser": "kloros.optimisation.optimiser_daemon",
 }
-PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True))
+PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True)) | {"optimiser": 9653}
 CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = ("process", "CPU", "wake-ups/s", "RSS MiB", "PSS MiB", "threads")
 

@@ -25,9 +25,10 @@ ACTION = "kloros-action-consumer.service"
 SHADOW = "kloros-shadow.service"
 TOURNAMENT = "kloros-tournament-consumer.service"
 DECAY = "kloros-decay.service"
+OPTIMISER = "kloros-optimiser.service"
 DAEMONS = (
     PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER,
-    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY,
+    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY, OPTIMISER,
 )  # fmt: skip
 PYTHON = "/opt/kloros/bin/python"
 SCHEDULE_FILE = "/etc/kloros/scheduler_config.toml"

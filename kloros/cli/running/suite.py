@@ -21,6 +21,7 @@ from kloros.daemon.daemon import Daemon
 from kloros.daemon.runner import composed
 from kloros.daemon.suite_settings import SuiteSettings
 from kloros.errors import KlorosError, SuiteFailed
+from kloros.optimisation.optimiser_daemon import OptimiserDaemon
 from kloros.orchestration.chem_proxy_daemon import ChemProxyDaemon
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 from kloros.place import Place
@@ -38,6 +39,7 @@ SUITE: tuple[type[Daemon], ...] = (
     ShadowDaemon,
     TournamentConsumerDaemon,
     DecayDaemon,
+    OptimiserDaemon,
     SchedulerDaemon,
 )
 """In the order in which they start, who reacts before who fires; they stop in reverse."""

@@ -1,0 +1,129 @@
+"""HOT_SWAP_MODULE: a staged version becomes current by the atomic pointer, the unit is restarted, and must serve.
+
+Only what is staged under `<state>/artifacts` can become current, whole and as its manifest says: nothing is taken from
+the bus but the name of a version and the SHA-256 of its manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from kloros.clock import Clock, seconds_to_us, us_to_seconds
+from kloros.errors import ArtifactRefused, HelperAway, HelperFailed, HelperRefused, HelperSilent
+from kloros.machine.privileged_client import PrivilegedClient
+from kloros.machine.privileged_protocol import Answer, AnyRequest, Restart
+from kloros.optimisation.levers import Hand, NotDone, Reading, Unfit, Wanted, zooid_of
+from kloros.optimisation.live import Live
+from kloros.optimisation.settings import HotSwapSettings
+from kloros.storage import artifacts
+
+_SLACK_US = 1_000_000
+AS_INSTALLED = ""
+"""The version of a module that runs with its settings file alone."""
+
+
+class Helper(Protocol):
+    """The privileged helper, as far as it matters here."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a socket to ask at."""
+
+    def ask(self, request: AnyRequest, timeout_s: float = ...) -> Answer:
+        """Have it done."""
+
+
+class Versions:
+    """The pointers of modules, and the daemons that run with what they lead to."""
+
+    def __init__(
+        self, state: Path, live: Live, clock: Clock, helper: Helper | PrivilegedClient, settings: HotSwapSettings
+    ) -> None:
+        self._root, self._live, self._clock = artifacts.artifacts_under(state), live, clock
+        self._helper, self._settings = helper, settings
+
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """The daemon, by its stem, of each module that may be swapped."""
+        return self._settings.modules
+
+    def check(self, module: str, given: Mapping[str, str]) -> str:
+        """The version that is proposed, verified whole. Raises Unfit."""
+        if module not in self.modules:
+            raise Unfit("not_swappable", f"{module} is not among the modules that may be swapped", must_flag=True)
+        name, sha256 = given.get("artifact"), given.get("sha256")
+        if not name or not sha256:
+            raise Unfit("no_artifact", "no staged version and the SHA-256 of its manifest are named")
+        try:
+            owner, version = artifacts.split_name(name)
+            if owner != module:
+                raise ArtifactRefused(artifact=name, reason=f"it is not of {module}")
+            artifacts.verify(self._root, module, version, sha256)
+        except ArtifactRefused as refused:
+            raise Unfit("artifact_refused", str(refused), must_flag=True) from refused
+        return version
+
+    def require_helper(self) -> None:
+        """Raises Unfit where nobody could restart the unit."""
+        if not self._helper.is_there:
+            told = "it takes the privileged helper (kloros-helper.socket) to restart the unit, and there is none here"
+            raise Unfit("no_helper", told, must_flag=True)
+
+    def read(self, module: str, name: str) -> Reading:
+        try:
+            return Reading(artifacts.current_version(self._root, module) or AS_INSTALLED)
+        except ArtifactRefused as refused:
+            return Reading(None, False, str(refused))
+
+    def put(self, wanted: Wanted, hand: Hand) -> None:
+        """The pointer, the restart, and a heart that began to beat after it."""
+        version = str(wanted.value or AS_INSTALLED)
+        try:
+            if version == AS_INSTALLED:
+                artifacts.drop_current(self._root, wanted.module)
+            else:
+                artifacts.make_current(self._root, wanted.module, version)
+        except (ArtifactRefused, OSError) as error:
+            raise NotDone(f"the pointer could not be set: {error}") from error
+        self._restart(wanted, hand)
+
+    def daemon_of(self, module: str) -> str:
+        """The stem of the daemon that runs a module."""
+        return self.modules.get(module, module)
+
+    def unit_of(self, module: str) -> str:
+        """The unit that runs a module."""
+        stem = self.daemon_of(module)
+        return self._settings.units.get(stem) or f"kloros-{stem.replace('_', '-')}.service"
+
+    def _restart(self, wanted: Wanted, hand: Hand) -> None:
+        stem, unit = self.daemon_of(wanted.module), self.unit_of(wanted.module)
+        asked_s = self._clock.monotonic_s()
+        failure = ""
+        try:
+            self._helper.ask(Restart(unit=unit, by=f"optimiser {wanted.change_id}"), self._settings.start_s)
+        except (HelperAway, HelperRefused) as error:
+            raise NotDone(f"{unit} could not be restarted: {error}") from error
+        except (HelperFailed, HelperSilent) as error:  # it may come up yet
+            failure = f": {error}"
+        left_s = self._settings.start_s - (self._clock.monotonic_s() - asked_s)
+        if not hand.wait_until(lambda: self.serves_since(stem, asked_s), max(left_s, 0.0)):
+            raise NotDone(f"{unit} does not serve {self._settings.start_s:g} s after its restart{failure}")
+
+    def lost_since(self, stem: str, since_us: int) -> str:
+        """What became of the daemon since that moment (wall); empty when it lives on."""
+        now_s, now_us = self._clock.monotonic_s(), self._clock.wall_us()
+        heart = self._live.hearts.get(zooid_of(stem))
+        silent_s = now_s - (heart.at_s if heart else max(self._live.began_s, now_s - us_to_seconds(now_us - since_us)))
+        if silent_s > self._settings.silent_s:
+            return f"it was silent for {silent_s:.0f} s"
+        if heart is not None and now_us - seconds_to_us(now_s - heart.began_s) > since_us + _SLACK_US:
+            return "it was started anew"
+        return ""
+
+    def serves_since(self, stem: str, since_s: float) -> bool:
+        """Whether the daemon began after that moment, and lives."""
+        heart = self._live.heart(zooid_of(stem), self._clock.monotonic_s())
+        return heart is not None and heart.began_s >= since_s - 0.5 and heart.mode not in ("stopped", "killed")
