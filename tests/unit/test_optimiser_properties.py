@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support.optimising import MODULES, SHA256, Killed, World, action, figures, run
 
 from kloros.optimisation import book as books
-from kloros.optimisation.changes import Change
-from kloros.optimisation.effects import THRESHOLD_BOUNDS
+from kloros.optimisation.changes import Change, end
+from kloros.optimisation.effects import THRESHOLD_BOUNDS, Around, NoEffect, effect_of
 from kloros.optimisation.gates import Answer, Gate, GateState, Standing, decide
 from kloros.optimisation.model import (
     THRESHOLDS,
@@ -26,7 +26,7 @@ from kloros.optimisation.model import (
     Verdict,
 )
 from kloros.optimisation.optimiser import AsyncSelfOptimiser
-from kloros.optimisation.rules import BreakerRules, Verification
+from kloros.optimisation.rules import BreakerRules, Limits, Verification
 
 K = ActionKind
 CONFIG = OptimiserConfig(
@@ -37,6 +37,7 @@ CONFIG = OptimiserConfig(
 numbers = st.one_of(
     st.sampled_from(["nan", "inf", "-inf", "1e99", "-1e99", "1e15", "0", "-1", "0.1", "-0.3", "1e-9", "9" * 400, "½"]),
     st.floats(-2, 3).map(lambda value: f"{value:.3f}"),
+    st.sampled_from(["2", "0.5", "-0.5", "1.5"]),
 )
 texts = st.one_of(
     st.sampled_from(["__import__('os')", "../../x", "\x00", "; rm -rf /", "alpha/v2"]), st.text(max_size=8)
@@ -249,6 +250,37 @@ def test_each_change_has_one_end_however_often_the_process_is_killed(kills_at: s
     holds(life, life.live())
 
 
+# The effects by themselves, as often as one likes
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(list(K)[:3]), st.sampled_from(THRESHOLDS), numbers), max_size=40))
+def test_no_row_of_steps_leads_out_of_the_bounds(asked: Any) -> None:
+    world, limits = World(), Limits()
+    watched, base = Watched(world), World().thresholds["alpha"]
+    for kind, metric, number in asked:
+        given = {"metric": metric, "delta": number, "budget_factor": number, "pace": number}
+        held = world.thresholds["alpha"]
+        current, origin = {
+            K.TUNE_THRESHOLD: (held[metric], base[metric]), K.INCREASE_BUDGET: (world.budgets["alpha"], 1.0),
+            K.REDUCE_LOAD: (world.paces["alpha"], 1.0),
+        }[kind]  # fmt: skip
+        around = Around(current, origin, held["latency_p95_threshold_ms"], held["latency_p99_threshold_ms"])
+        effect = effect_of(action(kind, parameters=given), around, limits)
+        if isinstance(effect, NoEffect):
+            continue
+        assert isinstance(effect.after, float)
+        if kind is K.TUNE_THRESHOLD:
+            assert current * 0.5 - 1e-9 <= effect.after <= current * 1.5 + 1e-9
+            held[metric] = effect.after
+        elif kind is K.INCREASE_BUDGET:
+            assert current <= effect.after <= current * 2
+            world.budgets["alpha"] = effect.after
+        else:
+            world.paces["alpha"] = effect.after
+        watched.check()
+
+
 # The gates by themselves
 
 
@@ -268,6 +300,41 @@ def test_in_no_window_more_than_the_quota_passes_even_with_a_clock_that_jumps(st
         assert len(window) <= 3
         again = msgspec.json.decode(msgspec.json.encode(state), type=GateState)
         assert again == state
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([K.TUNE_THRESHOLD, K.HOT_SWAP_MODULE]), st.integers(0, 14)), max_size=60),
+    st.integers(0, 4), st.integers(0, 3),
+)  # fmt: skip
+def test_exactly_as_many_pass_as_every_sliding_window_has_room_for(stream: Any, most: int, most_swaps: int) -> None:
+    config = OptimiserConfig(
+        max_enactments_per_cycle=most, max_hot_swap_per_cycle=most_swaps, enable_rate_limit=False, window_s=30
+    )
+    state, now_s, passed = GateState(), 0, list[tuple[int, ActionKind]]()
+    for kind, wait_s in stream:
+        now_s += wait_s
+        recent = [each for each in passed if each[0] > now_s - 30]
+        has_room = len(recent) < most
+        if kind is K.HOT_SWAP_MODULE:
+            has_room = has_room and sum(each[1] is kind for each in recent) < most_swaps
+        standing = Standing(now_us=now_s * 1_000_000, wall_us=0)
+        decision = decide(state, action(kind), standing, config)
+        assert (decision.answer is Answer.GO) == has_room
+        if has_room:
+            passed.append((now_s, kind))
+
+
+def test_an_end_that_is_told_twice_is_written_down_once() -> None:
+    book = books.Book()
+    change = Change(
+        change_id="c-1", action_kind=K.REDUCE_LOAD, module_name="alpha", name="pace", before=1.0, after=0.5,
+        written_us=0, lease_until_us=1,
+    )  # fmt: skip
+    book.put(change)
+    ended = end(change, Verdict.CONFIRMED, "good", 1, is_restored=False).change
+    book.put(ended)
+    book.put(ended)
+    assert (book.changes, book.ended, book.find("c-1")) == ({}, [ended], ended)
 
 
 @settings(max_examples=200, deadline=None)
