@@ -45,6 +45,10 @@ class CannotObserve(KlorosError):
         super().__init__(reason=reason)
 
 
+class PictureImpossible(KlorosError):
+    """{path} cannot be drawn: {reason}"""
+
+
 class BusError(KlorosError):
     """The bus refused: {detail}"""
 
@@ -63,6 +67,13 @@ class NoBus(BusUnreachable):
 class SchedulerSilent(KlorosError):
     """No scheduler answered within {timeout_s:g} s.
     Is it running? (kloros status; systemctl status kloros-scheduler)"""
+
+    exit_code = 3
+
+
+class AffectSilent(KlorosError):
+    """Nobody told within {timeout_s:g} s how the machine feels.
+    Is affect running, and 10 s old? (kloros status; systemctl status kloros-affect)"""
 
     exit_code = 3
 

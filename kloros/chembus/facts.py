@@ -26,19 +26,24 @@ class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class TriggerFacts(Facts, kw_only=True):
-    """A beat is due. All optional: a trigger injected by hand carries none and always runs."""
+    """A beat is due. All optional: a trigger injected by hand carries none and always runs.
+
+    serial: the how-manieth numbered beat of its entry it is; a consumer that misses one knows by it.
+    """
 
     schedule: str | None = None
     beat: BeatNumber | None = None
     due_ts: EpochSeconds | None = None
     interval_s: Positive | None = None
     pace: Positive | None = None
-    reason: Literal["due", "misfire", "control", "clock"] | None = None
+    reason: Literal["due", "misfire", "control", "clock", "chain", "deadline"] | None = None
     missed: Count = 0
     late_s: float | None = None
     scheduler: str | None = None
     epoch: Count | None = None
     why: str | None = None
+    overlap: Literal["skip", "queue_one"] | None = None
+    serial: Count | None = None
 
 
 class TickEntry(Facts, kw_only=True):
@@ -59,6 +64,9 @@ class TickEntry(Facts, kw_only=True):
     priority: int = 0
     override_until_ts: EpochSeconds | None = None
     why: str | None = None
+    adaptive: bool = True
+    held: bool = False
+    after: str | None = None
 
 
 class ClockFacts(Facts, kw_only=True):
@@ -89,13 +97,17 @@ class TickFacts(Facts, kw_only=True):
 
 
 class ControlFacts(Facts, kw_only=True):
-    """A wish to the scheduler. `value` is the interval in seconds for set_interval, the pace for set_pace."""
+    """A wish to the scheduler. `value` is the interval in seconds for set_interval, the pace for set_pace.
+
+    source: whose pace it is, when it is not an operator's: several sources' paces stand side by side, see the schedule.
+    """
 
     op: Literal["pause", "resume", "trigger", "set_interval", "set_pace", "reload"]
     schedule: str | None = None
     value: float | None = None
     ttl_s: Positive | None = None
     requester: str | None = None
+    source: str | None = None
 
 
 class ChangedFacts(Facts, kw_only=True):
@@ -111,7 +123,11 @@ class ChangedFacts(Facts, kw_only=True):
 
 
 class CycleReportFacts(Facts, kw_only=True):
-    """One cycle of one consumer, told once it ended."""
+    """One cycle of one consumer, told once it ended.
+
+    overlapped_ts: when beats were due whose triggers came while this cycle ran or waited, and that got no cycle of
+    their own.
+    """
 
     daemon: str
     schedule: str
@@ -126,6 +142,7 @@ class CycleReportFacts(Facts, kw_only=True):
     error: str | None = None
     missed: Count = 0
     coalesced: Count = 0
+    overlapped_ts: list[EpochSeconds] = []
 
 
 class FallbackFacts(Facts, kw_only=True):
@@ -216,12 +233,13 @@ class ResumeFacts(Facts, kw_only=True):
 
 
 class AffectFacts(Facts, kw_only=True):
-    """How the machine feels, why, and for how long that holds."""
+    """How the machine feels, why, and for how long that holds unless it is said again. `requester`: who injected it."""
 
     state: dict[str, Any] | str | None = None
     cause: str | None = None
     evidence: list[Any] | dict[str, Any] | None = None
     ttl_s: Positive | None = None
+    requester: str | None = None
 
 
 class GapFacts(Facts, kw_only=True):

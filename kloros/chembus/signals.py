@@ -48,6 +48,7 @@ TRIGGERS = (
     _trigger("SEMANTIC_DEDUP", "curiosity", "semantic_dedup_consumer", 5.0, "Fold near-identical questions."),
     _trigger("DECAY", "memory", "decay", 3600.0, "Let memories fade."),
     _trigger("LEDGER_FLUSH", "observability", "ledger_writer", 60.0, "Write out what the ledger holds back."),
+    _trigger("AFFECT", "affect", "affect", 10.0, "Feel how the machine is."),
     _trigger("OPTIMISATION", "optimisation", "optimiser", 60.0, "Profile, detect, plan, enact, verify, reflect."),
     _trigger("HISTORY_ROTATE", "observability", "chembus_historian", 3600.0, "Keep the history within its limits."),
 )

@@ -10,7 +10,9 @@ import typer
 
 import kloros
 from kloros.cli import (
+    ab,
     actions,
+    affect,
     bus,
     candidates,
     config,
@@ -24,11 +26,14 @@ from kloros.cli import (
     memory,
     module,
     optimiser,
+    prove,
     questions,
     review,
     run,
     schedule,
     status,
+    top,
+    why,
 )
 from kloros.errors import KlorosError
 
@@ -43,7 +48,12 @@ app = typer.Typer(
 )
 app.command(name="run")(run.run)
 app.command(name="status")(status.status)
+app.command(name="top")(top.top)
 app.add_typer(schedule.app, name="schedule")
+app.command(name="prove")(prove.prove)
+app.command(name="why")(why.why)
+app.add_typer(affect.app, name="affect")
+app.add_typer(ab.app, name="ab")
 app.add_typer(bus.app, name="bus")
 app.add_typer(journal.app, name="journal")
 app.add_typer(ledger.app, name="ledger")

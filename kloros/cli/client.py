@@ -80,6 +80,23 @@ class Client:
             if not self._waiting:
                 self._poller.wait(min(left_s, _LOOK_UP_S))
 
+    def take(self) -> list[Message]:
+        """What has arrived so far; never waits."""
+        self._waiting.extend(self.bus.receive())
+        self._note_bus()
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+    def wake_on(self, descriptor: int) -> None:
+        """Have `wait` return for it too."""
+        self._poller.register(descriptor)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something may have arrived, at most so long."""
+        if not self._waiting:
+            self._poller.wait(timeout_s)
+
     def _note_bus(self) -> None:
         if self.bus.joined != self._was_joined:
             self._was_joined = self.bus.joined

@@ -34,7 +34,8 @@ def _reader(module: str, name: str) -> Callable[[Path], Settings]:
 def _schedule(path: Path) -> Settings:
     """The schedule as written, once the scheduler's own reader has found nothing wrong with it."""
     from kloros.config import load
-    from kloros.orchestration.schedule_config import ScheduleFile, load_schedule
+    from kloros.orchestration.schedule_config import load_schedule
+    from kloros.orchestration.schedule_settings import ScheduleFile
 
     load_schedule(path)
     return load(path, ScheduleFile)
@@ -57,6 +58,7 @@ READERS: dict[str, Callable[[Path], Settings]] = {
     SCHEDULER_FILE: _schedule,
     "optimiser_config.toml": _reader("kloros.optimisation.settings", "OptimiserSettings"),
     "helper_policy.toml": _reader("kloros.machine.privileged_policy", "HelperPolicy"),
+    "affect_config.toml": _reader("kloros.affect.settings", "AffectSettings"),
     **{f"{stem}_config.toml": _reader(f"kloros.consumers.{module}", name) for stem, module, name in _OF_CONSUMERS},
 }
 """The one reader of each settings file. The scheduler's must be there; the others have defaults for everything."""

@@ -23,6 +23,8 @@ app = typer.Typer(
 STEM = "investigation_consumer"
 COLUMNS = ("id", "when", "status", "rule", "sure", "about")
 SHOWN = 200
+NOT_LOOKED_INTO = ("refused", "suppressed", "withdrawn")
+_ALL, _LOOKED_INTO = "", f"WHERE status NOT IN {NOT_LOOKED_INTO}"
 US_PER_S = 1_000_000
 STYLES = {"concluded": "green", "inconclusive": "yellow", "failed": "red", "timed_out": "red", "suppressed": "red"}
 SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
@@ -40,18 +42,19 @@ def investigations(
         return 0
     with stored_by(STEM) as stored:
         waiting = _waiting(stored)
-        ended = [] if open_ else _ended(stored, everything)
-        refused = dict(stored.query("SELECT status, count(*) FROM investigations GROUP BY status"))
+        ended = [] if open_ else _ended(stored, _ALL if everything else _LOOKED_INTO, at_most=None if json else SHOWN)
+        by_status = dict(stored.query("SELECT status, count(*) FROM investigations GROUP BY status"))
     if json:
         as_json({"waiting": [_waiting_fields(*each) for each in waiting], "ended": [_fields(*each) for each in ended]})
         return 0
     rows = [_waiting_row(*each) for each in waiting[:SHOWN]] + [_row(*each) for each in ended[:SHOWN]]
     if rows:
         table(COLUMNS, rows, spare=("when", "sure"))
-    left_out = max(0, len(waiting) - SHOWN) + max(0, len(ended) - SHOWN)
+    known = 0 if open_ else sum(by_status[name] for name in by_status if everything or name not in NOT_LOOKED_INTO)
+    left_out = max(0, len(waiting) - SHOWN) + known - len(ended)
     if left_out:
         say(f"and {left_out} more (--json shows all)")
-    say(_summary(len(waiting), refused))
+    say(_summary(len(waiting), by_status))
     return 0
 
 
@@ -62,15 +65,16 @@ def show(
 ) -> int:
     """Show one investigation: the question, what was seen, what it means, and what would help."""
     with stored_by(STEM) as stored:
-        waiting = {question.question_id: (question, since_us) for question, since_us in _waiting(stored)}
-        ended = {facts.question_id: (facts, since_us, until_us) for facts, since_us, until_us in _ended(stored, True)}
-    wanted = one_of(question_id, [*waiting, *ended], "investigation")
+        ids = stored.query("SELECT question_id FROM questions UNION ALL SELECT question_id FROM investigations")
+        wanted = one_of(question_id, [row[0] for row in ids], "investigation")
+        ended = _ended(stored, "WHERE question_id = ?", (wanted,))
+        waiting = [each for each in _waiting(stored) if each[0].question_id == wanted]
     if json:
-        as_json(_fields(*ended[wanted]) if wanted in ended else _waiting_fields(*waiting[wanted]))
-    elif wanted in ended:
-        _tell(*ended[wanted])
+        as_json(_fields(*ended[0]) if ended else _waiting_fields(*waiting[0]))
+    elif ended:
+        _tell(*ended[0])
     else:
-        _tell_waiting(*waiting[wanted])
+        _tell_waiting(*waiting[0])
     return 0
 
 
@@ -87,15 +91,16 @@ def _waiting(stored: Snapshot) -> list[tuple[QuestionFacts, int]]:
     return [(msgspec.json.decode(body, type=QuestionFacts), arrived_us) for body, arrived_us in rows]
 
 
-def _ended(stored: Snapshot, everything: bool) -> list[tuple[InvestigationFacts, int, int]]:
+def _ended(
+    stored: Snapshot, where: str, values: tuple[str, ...] = (), at_most: int | None = None
+) -> list[tuple[InvestigationFacts, int, int]]:
     """(what came of it, since when it waited, when it ended), the newest first."""
     import msgspec
 
     from kloros.chembus.facts_work import InvestigationFacts
 
-    looked_into = "" if everything else "WHERE status NOT IN ('refused', 'suppressed', 'withdrawn')"
-    sql = f"SELECT body, arrived_us, ended_us FROM investigations {looked_into} ORDER BY number DESC"
-    rows = stored.query(sql)
+    sql = f"SELECT body, arrived_us, ended_us FROM investigations {where} ORDER BY number DESC LIMIT ?"
+    rows = stored.query(sql, (*values, -1 if at_most is None else at_most))
     return [(msgspec.json.decode(row[0], type=InvestigationFacts), row[1], row[2]) for row in rows]
 
 

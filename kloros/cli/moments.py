@@ -41,5 +41,13 @@ def parse_moment(text: str, now_us: int) -> int:
         raise typer.BadParameter(f"{text!r} is not a moment ({_SAMPLES})") from None
 
 
+def parse_window(since: str, until: str, now_us: int) -> tuple[int, int]:
+    """Two moments, the earlier one first. Raises typer.BadParameter."""
+    since_us, until_us = parse_moment(since, now_us), parse_moment(until, now_us)
+    if since_us >= until_us:
+        raise typer.BadParameter(f"{since} (--since) is not before {until} (--until)")
+    return since_us, until_us
+
+
 def _us(moment: datetime) -> int:
     return round(moment.timestamp() * 1e6)

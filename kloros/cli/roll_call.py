@@ -20,6 +20,7 @@ EXPECTED = (
     "shadow_daemon",
     "tournament_consumer_daemon",
     "decay_daemon",
+    "affect_daemon",
     "optimiser_daemon",
 )
 # Answers come within milliseconds; a daemon that takes longer than this is called silent.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kloros.cli import schedule_lint, schedule_plot, schedule_simulate
 from kloros.cli.names import complete_schedule
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.units import clock_time, countdown, duration, interval, parse_duration
@@ -18,6 +19,10 @@ app = typer.Typer(help="See the schedule and change it.", rich_markup_mode=None,
 # The tick comes each second; a long schedule comes in pages, one per tick at least.
 TICK_TIMEOUT_S = 2.5
 COLUMNS = ("entry", "signal", ">interval", ">pace", ">next in", ">last beat", "last due", ">missed", "why")
+
+app.command(name="lint")(schedule_lint.lint)
+app.command(name="simulate")(schedule_simulate.simulate)
+app.command(name="plot")(schedule_plot.plot)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The entry's name.", autocompletion=complete_schedule)]
 

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from kloros.place import Place
     from kloros.storage.snapshot import Snapshot
 
 
 @contextmanager
-def stored_by(stem: str) -> Iterator[Snapshot]:
+def stored_by(stem: str, place: Place | None = None) -> Iterator[Snapshot]:
     """The database of the suite's daemon `stem`, as it is now. Raises StoreUnusable, with the cure."""
     from kloros.errors import StoreUnusable
     from kloros.place import Place
     from kloros.storage.snapshot import snapshot
 
-    path = Place.discover().state / stem / "state.db"
+    path = (place or Place.discover()).state / stem / "state.db"
     try:
         is_there = path.exists()
     except PermissionError as error:

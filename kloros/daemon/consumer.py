@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from kloros.chembus.envelope import Message
@@ -20,7 +21,7 @@ from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.cycle import Cycle, Outgoing
 from kloros.daemon.cycle_runner import CycleRunner
 from kloros.daemon.daemon import Daemon, Kit
-from kloros.daemon.fallback import BeatKeeper, Limits, Pacing, Refusal, Run, Trigger
+from kloros.daemon.fallback import BeatKeeper, Limits, Pacing, Refusal, Run, Source, Trigger
 from kloros.errors import OutboxFull
 
 Outcome = Literal["ok", "failed", "over_budget", "hung"]
@@ -113,16 +114,18 @@ class Consumer(Daemon):
         facts: TriggerFacts = message.facts
         due_us = None if facts.due_ts is None else seconds_to_us(facts.due_ts)
         interval_us = None if facts.interval_s is None else seconds_to_us(facts.interval_s)
-        trigger = Trigger(facts.beat, due_us, interval_us, facts.epoch or 0)
+        trigger = Trigger(facts.beat, due_us, interval_us, facts.epoch or 0, facts.serial)
         decision = self.beats.on_trigger(trigger, self.clock.monotonic_s())
         self._note_fallback()
         if isinstance(decision, Refusal):
             self.count(decision.value)
+            if decision is Refusal.DUPLICATE:  # of a beat that was run, or of one older than that, which never will be
+                self._cycles.give_up(Run(Source.TRIGGER, facts.beat, due_us))
             self.log.debug("trigger_refused", reason=decision.value, schedule=self.schedule, beat=facts.beat)
         else:
             if decision.due_us is not None:
                 self._lateness_s.observe(max(0.0, us_to_seconds(self.clock.wall_us() - decision.due_us)))
-            self._request(decision)
+            self._request(replace(decision, is_skipped_when_busy=facts.overlap == "skip"))
         self._arm()
 
     def _on_budget(self, message: Message) -> None:
@@ -199,9 +202,10 @@ class Consumer(Daemon):
     def _request(self, run: Run) -> None:
         if not self.is_working:
             self.count("refused_not_working")
+            self._cycles.give_up(run)
             return
         if self._cycles.is_busy:
-            self.count("coalesced")
+            self.count("skipped_busy" if run.is_skipped_when_busy else "coalesced")
         self._cycles.request(run)
 
     def _prepare(self, run: Run) -> Cycle:
@@ -211,7 +215,7 @@ class Consumer(Daemon):
 
     def _on_done(self, cycle: Cycle, error: str | None) -> None:
         is_overdrawn = cycle.remaining_s < 0
-        self.beats.done(cycle.run.due_us)
+        self.beats.done(cycle.run)
         if error is None:
             error = self._commit(cycle, "over_budget" if is_overdrawn else "ok")
         if error is not None:
@@ -248,7 +252,7 @@ class Consumer(Daemon):
         self.log.warning("cycle_over_budget", schedule=self.schedule, beat=cycle.run.beat, budget_s=cycle.budget_s)
 
     def _on_hung(self, cycle: Cycle) -> None:
-        self.beats.done(cycle.run.due_us)
+        self.beats.done(cycle.run)
         self._close_without_effect(cycle, "hung", f"still running {-cycle.remaining_s:.0f} s after its budget")
         self.log.error("cycle_hung", schedule=self.schedule, beat=cycle.run.beat, budget_s=cycle.budget_s)
         self.stop(exit_code=1)
@@ -262,6 +266,7 @@ class Consumer(Daemon):
             due_ts=None if run.due_us is None else us_to_seconds(run.due_us), source=run.source.value,
             outcome=outcome, started_ts=us_to_seconds(cycle.started_us), duration_s=round(duration_s, 6),
             processed=cycle.processed, backlog=cycle.backlog, error=error, missed=run.missed, coalesced=cycle.coalesced,
+            overlapped_ts=[us_to_seconds(due_us) for due_us in cycle.overlapped],
         )  # fmt: skip
 
     def _tell(self, cycle: Cycle, report: CycleReportFacts) -> None:

@@ -48,6 +48,7 @@ class Cycle:
     clock: Clock
     store: StateStore
     coalesced: int = 0
+    overlapped: list[int] = field(default_factory=list)
     processed: int = 0
     backlog: int = 0
     outgoing: list[Outgoing] = field(default_factory=list)

@@ -11,9 +11,13 @@ from kloros.daemon.fallback import Run
 from kloros.daemon.loop import Loop
 from kloros.daemon.suite_settings import CycleSettings
 
+MOST_OVERLAPPED = 1_000  # of a cycle that runs for very long
+
 
 class CycleRunner:
-    """At most one cycle runs; requests that come meanwhile coalesce into one run after it.
+    """At most one cycle runs; requests that come meanwhile coalesce into one run after it, or are skipped.
+
+    The due moments that thereby get no cycle of their own are noted in the next cycle that ends (`overlapped`).
 
     Args:
         work: does the cycle's work in the worker thread; an exception is an outcome.
@@ -46,6 +50,7 @@ class CycleRunner:
         self._running: Cycle | None = None
         self._pending: Run | None = None
         self._coalesced = 0
+        self._overlapped: list[int] = []
 
     @property
     def is_busy(self) -> bool:
@@ -56,15 +61,25 @@ class CycleRunner:
         """Run it now, or once after the cycle that is running."""
         if self._running is None and not self._is_taken():
             self._start(run)
+        elif run.is_skipped_when_busy and self._running is not None:
+            self.give_up(run)
         elif self._pending is None:
             self._pending = run
         else:
             self._coalesced += 1
+            self.give_up(run if run.due_us is None else self._pending)
             if run.due_us is not None:
                 self._pending = run
 
+    def give_up(self, run: Run) -> None:
+        """It gets no cycle of its own; the next cycle that ends says so."""
+        if run.due_us is not None and len(self._overlapped) < MOST_OVERLAPPED:
+            self._overlapped.append(run.due_us)
+
     def forget_pending(self) -> None:
         """Nothing is to run after the present cycle."""
+        if self._pending is not None:
+            self.give_up(self._pending)
         self._pending, self._coalesced = None, 0
 
     def resume(self) -> None:
@@ -100,6 +115,7 @@ class CycleRunner:
 
     def _done(self, cycle: Cycle, error: str | None) -> None:
         self._running = None
+        cycle.overlapped, self._overlapped = self._overlapped, []
         self._loop.at_monotonic("budget", None)
         self._loop.at_monotonic("hang", None)
         self._on_done(cycle, error)

@@ -6,7 +6,7 @@ and the fallback can never run the same beat twice. Wall times are microseconds,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
@@ -40,6 +40,7 @@ class Pacing(msgspec.Struct, frozen=True):
     anchor_us: int = 0
     paused: bool = False
     done_us: int | None = None
+    serial: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Run:
     beat: int | None = None
     due_us: int | None = None
     missed: int = 0
+    is_skipped_when_busy: bool = False
+    serial: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Trigger:
     due_us: int | None
     interval_us: int | None
     epoch: int
+    serial: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class BeatKeeper:
         self._epoch_s = 0.0
         self._taken_us = pacing.done_us
         self._accounted_us = pacing.done_us
+        self._serial = pacing.serial
+        self._unheard = 0
         self._unnumbered_s: float | None = None
 
     @property
@@ -110,10 +116,14 @@ class BeatKeeper:
         if trigger.due_us is None or trigger.beat is None:
             return Run(Source.TRIGGER)
         if self._taken_us is not None and trigger.due_us <= self._taken_us:
+            self._note_serial(trigger.serial)
             return Refusal.DUPLICATE
         if trigger.interval_us:
             self._repace(interval_us=trigger.interval_us, anchor_us=trigger.due_us)
-        return self._take(Source.TRIGGER, trigger.due_us, trigger.beat)
+        self._note_serial(trigger.serial)
+        run = self._take(Source.TRIGGER, trigger.due_us, trigger.beat)
+        unheard, self._unheard = self._unheard, 0
+        return replace(run, missed=max(run.missed, unheard), serial=trigger.serial)
 
     def on_tick(self, epoch: int, entry: Pacing | None, now_s: float, now_us: int) -> None:
         """The scheduler's tick was heard, with what it says of this consumer's entry (None: nothing on this page)."""
@@ -125,6 +135,8 @@ class BeatKeeper:
             return
         if self.pacing.paused and not entry.paused:
             self.resume(now_s, now_us)
+        if entry.interval_us < self.pacing.interval_us:
+            self._heard_s = now_s  # silence that was right at the longer interval is no silence yet at this one
         is_same_grid = entry.interval_us == self.pacing.interval_us and self.grid.has(entry.anchor_us)
         self._repace(
             interval_us=entry.interval_us,
@@ -169,10 +181,17 @@ class BeatKeeper:
             self.engaged = True
         return self._local_beat(now_us, now_s)
 
-    def done(self, due_us: int | None) -> None:
-        """The cycle of that beat has ended; it will never run again."""
-        if due_us is not None:
-            self.pacing = msgspec.structs.replace(self.pacing, done_us=max(due_us, self.pacing.done_us or 0))
+    def done(self, run: Run) -> None:
+        """Its cycle has ended: that beat will never run again."""
+        if run.due_us is not None:
+            done_us = max(run.due_us, self.pacing.done_us or 0)
+            self.pacing = msgspec.structs.replace(self.pacing, done_us=done_us, serial=run.serial or self.pacing.serial)
+
+    def _note_serial(self, serial: int | None) -> None:
+        """Count the triggers emitted since the last one heard. A smaller serial means a schedule begun anew."""
+        before, self._serial = self._serial, serial
+        if serial is not None and before is not None:
+            self._unheard += max(0, serial - before - 1)
 
     def _is_silent(self, now_us: int, now_s: float) -> bool:
         if now_s >= self.engage_at_s():

@@ -25,14 +25,15 @@ def deleted_files(proc: Path, device: int, deadline: Deadline) -> tuple[list[Del
     """Those on `device`, largest first, and whether every process could be looked into."""
     found: dict[tuple[int, int], DeletedFile] = {}
     saw_all = True
-    for process in os.scandir(proc):
-        if not process.name.isdigit():
-            continue
+    with os.scandir(proc) as processes:
+        pids = [int(process.name) for process in processes if process.name.isdigit()]
+    for pid in pids:
         if deadline.is_over:
             return _sorted(found), False
         try:
-            for entry in os.scandir(f"{process.path}/fd"):
-                _take(found, entry, device, int(process.name))
+            with os.scandir(f"{proc}/{pid}/fd") as entries:
+                for entry in entries:
+                    _take(found, entry, device, pid)
         except FileNotFoundError:
             continue  # gone
         except OSError:

@@ -34,7 +34,8 @@ class Processes:
 
     def all(self) -> list[Process]:
         """Every process that is visible."""
-        return list(self.some(int(entry.name) for entry in os.scandir(self._proc) if entry.name.isdigit()))
+        with os.scandir(self._proc) as entries:
+            return list(self.some(int(entry.name) for entry in entries if entry.name.isdigit()))
 
     def some(self, pids: Iterable[int]) -> Iterable[Process]:
         """Those of `pids` that still are."""
@@ -84,10 +85,11 @@ class Processes:
         """What its descriptors are open on (`/var/log/x (deleted)`, `socket:[42]`); empty where it may not be seen."""
         found: list[str] = []
         try:
-            for entry in os.scandir(f"{self._proc}/{pid}/fd"):
-                found.append(os.readlink(entry.path))  # noqa: PTH115 - thousands of them
-                if len(found) >= at_most:
-                    break
+            with os.scandir(f"{self._proc}/{pid}/fd") as entries:
+                for entry in entries:
+                    found.append(os.readlink(entry.path))  # noqa: PTH115 - thousands of them
+                    if len(found) >= at_most:
+                        break
         except OSError:
             pass
         return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kloros.daemon.grid import beat_number
-from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, Reason
+from kloros.orchestration import wishes
+from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, Reason, Skipped
 from kloros.orchestration.timeline import glide, re_anchored
+from kloros.orchestration.wishes import Wish
 
 
 def numbered_due_us(state: EntryState) -> int:
@@ -30,8 +32,10 @@ def _gap_us(state: EntryState, due_us: int) -> int:
     return max(state.timeline.interval_us, due_us - state.cursor_us)
 
 
-def collect(entry: Entry, state: EntryState, now_us: int, grace_us: int) -> list[Beat]:
+def collect(entry: Entry, state: EntryState, now_us: int, grace_us: int, *, waits: bool = False) -> list[Beat]:
     """Settle every due moment up to now and return the beats to emit, by the entry's misfire policy.
+
+    waits: a beat that is in time is not emitted yet, but waits for `release`.
 
     `grace_us`: a due moment is late enough for `skip` to give it up, and to be called a misfire, after that long.
     """
@@ -45,10 +49,15 @@ def collect(entry: Entry, state: EntryState, now_us: int, grace_us: int) -> list
     assert last_us is not None
     is_misfire = waiting > 1 or now_us - last_us > grace_us
     emitted = _to_emit(entry, state, dues, last_us, now_us - last_us > grace_us) if is_misfire else [last_us]
-    _count_missed(state, waiting - len(emitted))
+    if waiting > len(emitted):
+        _give_up(state, dues, waiting - len(emitted), state.hindrance or "late", now_us)
     state.misfires += is_misfire
+    state.hindrance = ""
     state.index, state.cursor_us = max(state.index, rank), last_us
     state.owed_us = state.echo_us = None
+    if waits and not is_misfire:
+        state.waiting_us = last_us
+        return []
     return [_numbered(entry, state, due_us, now_us, "misfire" if is_misfire else "due") for due_us in emitted]
 
 
@@ -62,14 +71,32 @@ def _to_emit(entry: Entry, state: EntryState, dues: range, last_us: int, is_stal
     return (owed + [state.timeline.at(index) for index in dues[-entry.misfire_limit :]])[-entry.misfire_limit :]
 
 
-def _count_missed(state: EntryState, count: int) -> None:
+def _give_up(state: EntryState, dues: range, count: int, reason: str, now_us: int) -> None:
+    """Count the first `count` due moments that await their beat as missed: the one that is owed, then `dues`."""
+    owed_us = state.owed_us
+    first_us = state.timeline.at(dues[0]) if owed_us is None else owed_us
+    last = count - (owed_us is not None)
+    last_us = state.timeline.at(dues[last - 1]) if last else first_us
     state.missed += count
     state.unreported += count
+    state.skips.append(Skipped(first_us, last_us, count, reason, now_us))
+
+
+def give_up_all(state: EntryState, now_us: int, reason: str) -> None:
+    """Nothing that has come will get its beat any more."""
+    dues = range(state.index, max(state.index, state.timeline.rank(now_us)))
+    waiting = len(dues) + (state.owed_us is not None)
+    if waiting:
+        _give_up(state, dues, waiting, reason, now_us)
+        state.cursor_us = state.timeline.at(dues[-1]) if dues else state.owed_us or state.cursor_us
+        state.index, state.owed_us = dues.stop, None
 
 
 def _numbered(entry: Entry, state: EntryState, due_us: int, now_us: int, reason: Reason) -> Beat:
+    state.numbered += 1
     beat = Beat(
         entry=entry,
+        serial=state.numbered,
         reason=reason,
         interval_us=state.timeline.interval_us,
         pace=state.pace,
@@ -77,10 +104,17 @@ def _numbered(entry: Entry, state: EntryState, due_us: int, now_us: int, reason:
         due_us=due_us,
         late_us=now_us - due_us,
         missed=state.unreported,
+        causes=tuple(wishes.deciding(state.wishes)),
     )
     state.last_due_us, state.last_beat, state.unreported = due_us, beat.beat, 0
     state.emitted += 1
     return beat
+
+
+def release(entry: Entry, state: EntryState, now_us: int, reason: Reason) -> list[Beat]:
+    """The beat that waited, if one did."""
+    due_us, state.waiting_us = state.waiting_us, None
+    return [] if due_us is None else [_numbered(entry, state, due_us, now_us, reason)]
 
 
 def _echo(entry: Entry, state: EntryState, now_us: int) -> list[Beat]:
@@ -96,7 +130,14 @@ def _echo(entry: Entry, state: EntryState, now_us: int) -> list[Beat]:
 def unnumbered(entry: Entry, state: EntryState, reason: Reason, late_us: int = 0) -> Beat:
     """A beat that stands for no moment of the grid and always runs."""
     state.emitted += 1
-    return Beat(entry=entry, reason=reason, interval_us=state.timeline.interval_us, pace=state.pace, late_us=late_us)
+    return Beat(
+        entry=entry,
+        reason=reason,
+        interval_us=state.timeline.interval_us,
+        pace=state.pace,
+        late_us=late_us,
+        causes=tuple(wishes.deciding(state.wishes)),
+    )
 
 
 def notice_step_back(state: EntryState, now_us: int, seen_us: int) -> None:
@@ -104,6 +145,7 @@ def notice_step_back(state: EntryState, now_us: int, seen_us: int) -> None:
     last_us = state.cursor_us if state.echo_us is None else state.echo_us
     gap_us = _gap_us(state, numbered_due_us(state))
     state.echo_us = now_us - min(gap_us, max(0, seen_us - last_us))
+    state.note(now_us, "clock_back", seen_us)
 
 
 def notice_clock_behind(state: EntryState, now_us: int) -> None:
@@ -115,9 +157,10 @@ def notice_clock_behind(state: EntryState, now_us: int) -> None:
 def effective_interval_us(entry: Entry, state: EntryState) -> int:
     """The interval the entry should run at: its own or the one set, divided by pace, within its bounds."""
     base_us = state.override_us or entry.interval_us
-    if state.pace == 1.0:
+    pace = state.pace
+    if pace == 1.0:
         return base_us
-    return min(max(round(base_us / state.pace), entry.min_interval_us), entry.max_interval_us)
+    return min(max(round(base_us / pace), entry.min_interval_us), entry.max_interval_us)
 
 
 def retime(entry: Entry, state: EntryState, at_us: int) -> None:
@@ -129,27 +172,43 @@ def retime(entry: Entry, state: EntryState, at_us: int) -> None:
         return
     _owe(state, at_us)
     if new_us == entry.interval_us:
-        state.timeline = glide(state.cursor_us, at_us, old_us, entry.grid)
+        because = "configured anew" if is_moved else "back to its own interval"
+        state.plan(glide(state.cursor_us, at_us, old_us, entry.grid), at_us, because)
     else:
-        state.timeline = re_anchored(state.cursor_us, at_us, new_us)
-    state.index = 0
+        causes = "; ".join(f"{source} × {each.pace:g} {each.cause}" for source, each in wishes.deciding(state.wishes))
+        state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, causes.strip() or "as set")
 
 
 def next_expiry_us(state: EntryState) -> int | None:
     """When the first thing that was set for a while runs out."""
-    untils = [until_us for until_us in (state.override_until_us, state.pace_until_us) if until_us is not None]
+    all_untils = (state.override_until_us, wishes.next_expiry_us(state.wishes))
+    untils = [until_us for until_us in all_untils if until_us is not None]
     return min(untils, default=None)
 
 
-def expire(state: EntryState) -> int:
-    """End what runs out first; returns when that was."""
+def expire(state: EntryState, settle_us: int) -> int:
+    """End what runs out first; returns when that was. See `wish` for `settle_us`."""
     until_us = next_expiry_us(state)
     assert until_us is not None
     if state.override_until_us == until_us:
         state.override_us = state.override_until_us = None
-    if state.pace_until_us == until_us:
-        state.pace, state.pace_until_us = 1.0, None
+    _take_wishes(state, wishes.without_expired(state.wishes, until_us), until_us, settle_us)
     return until_us
+
+
+def wish(state: EntryState, source: str, wished: Wish | None, now_us: int, settle_us: int) -> None:
+    """Take a source's wish in the place of its last one; None takes it back.
+
+    For `settle_us` after the last slow-down has ended, speed-ups have to wait.
+    """
+    others = {name: each for name, each in state.wishes.items() if name != source}
+    _take_wishes(state, others if wished is None else {**others, source: wished}, now_us, settle_us)
+
+
+def _take_wishes(state: EntryState, after: dict[str, Wish], now_us: int, settle_us: int) -> None:
+    if settle_us and wishes.is_slow(state.wishes) and not wishes.is_slow(after):
+        after[wishes.SETTLING] = Wish(wishes.STEADY, now_us + settle_us)
+    state.wishes = after
 
 
 def _owe(state: EntryState, at_us: int) -> None:
@@ -158,5 +217,8 @@ def _owe(state: EntryState, at_us: int) -> None:
     waiting = rank - state.index
     if waiting <= 0:
         return
-    _count_missed(state, waiting - (state.owed_us is None))
+    given_up = waiting - (state.owed_us is None)
+    if given_up:
+        _give_up(state, range(state.index, rank), given_up, state.hindrance or "re-planned", at_us)
     state.owed_us = state.cursor_us = state.timeline.at(rank - 1)
+    state.index = rank

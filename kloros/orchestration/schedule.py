@@ -18,8 +18,10 @@ from kloros.errors import ScheduleRefused
 from kloros.orchestration import beat_rules as rules
 from kloros.orchestration.due_queue import DueQueue
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, fresh_state, returned_state
+from kloros.orchestration.wishes import OPERATOR, Wish, deciding
 
 MISFIRE_GRACE_US = 1_000_000
+_BEHIND = 1_000  # more than priorities can differ
 
 
 class EntryView(msgspec.Struct, frozen=True):
@@ -46,6 +48,7 @@ class Schedule:
         now_us: the present; a new entry is due for the first time later than this.
         remembered: states by name from an earlier life (`states()`), also of entries that no longer exist.
         grace_us: how late a beat may be before the misfire policy applies to it.
+        settle_us: how long speed-ups wait after a slow-down has ended.
     """
 
     def __init__(
@@ -54,16 +57,19 @@ class Schedule:
         now_us: int,
         remembered: Mapping[str, EntryState] | None = None,
         grace_us: int = MISFIRE_GRACE_US,
+        settle_us: int = 0,
     ) -> None:
         self.suspended = False
         self.grace_us = grace_us
+        self.settle_us = settle_us
         self._seen_us = now_us
         self._entries: dict[str, Entry] = {}
         self._states: dict[str, EntryState] = dict(remembered or {})
         self._queue = DueQueue()
         self._expiries = DueQueue()
         self._touched: set[str] = set()
-        self._adopt({entry.name: entry for entry in entries}, now_us)
+        self._reported_us: dict[str, int] = {}
+        self._adopt({entry.name: entry for entry in entries}, now_us, "downtime")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,9 +80,20 @@ class Schedule:
         self._expire(now_us)
         beats: list[Beat] = []
         while not self.suspended and (name := self._queue.take(now_us)):
-            beats += rules.collect(self._entries[name], self._states[name], now_us, self.grace_us)
+            beats += self._collect(name, now_us)
             self._place(name)
             self._touched.add(name)
+        return beats
+
+    def report(self, name: str, due_us: int, now_us: int) -> list[Beat]:
+        """The cycle of `name` that was due at `due_us` has ended: the beats that waited for it."""
+        self._reported_us[name] = max(due_us, self._reported_us.get(name, due_us))
+        beats: list[Beat] = []
+        for each in self._waiting_for(name):
+            if not self.suspended and not self._waits(each, self._states[each].waiting_us):
+                beats += rules.release(self._entries[each], self._states[each], now_us, "chain")
+                self._place(each)
+                self._touched.add(each)
         return beats
 
     def next_due_us(self, now_us: int) -> int | None:
@@ -88,12 +105,18 @@ class Schedule:
 
     def pause(self, name: str) -> None:
         """No beats until resumed; what falls due meanwhile waits for the misfire policy."""
-        self._change(name).paused = True
+        state = self._change(name)
+        if not state.paused:
+            state.paused, state.hindrance = True, "paused"
+            state.note(self._seen_us, "paused")
         self._place(name)
 
     def resume(self, name: str) -> None:
         """Undo `pause`."""
-        self._change(name).paused = False
+        state = self._change(name)
+        if state.paused:
+            state.paused = False
+            state.note(self._seen_us, "resumed")
         self._place(name)
 
     def trigger(self, name: str) -> Beat:
@@ -114,18 +137,28 @@ class Schedule:
         state.override_until_us = None if interval_us is None or ttl_us is None else now_us + ttl_us
         self._retime(name, now_us)
 
-    def set_pace(self, name: str, pace: float, now_us: int, ttl_us: int | None = None) -> None:
+    def set_pace(
+        self, name: str, pace: float, now_us: int, ttl_us: int | None = None, source: str = OPERATOR, cause: str = ""
+    ) -> None:
         """Divide the entry's interval by `pace`, for `ttl_us` or until further notice; 1.0 ends that."""
+        until_us = None if ttl_us is None else now_us + ttl_us
+        self.wish(name, source, None if pace == 1.0 else Wish(pace, until_us, cause), now_us)
+
+    def wish(self, name: str, source: str, wished: Wish | None, now_us: int) -> None:
+        """Take what `source` wishes for the entry's pace, or that it no longer wishes anything (None)."""
         state = self._change(name)
-        if not self._entries[name].adaptive:
+        if wished is not None and not self._entries[name].adaptive:
             raise ScheduleRefused(schedule=name, reason="its pace is fixed (adaptive = false)")
-        state.pace = pace
-        state.pace_until_us = None if pace == 1.0 or ttl_us is None else now_us + ttl_us
+        was_held = state.is_held
+        rules.wish(state, source, wished, now_us, self.settle_us)
+        self._note_hold(state, was_held, now_us)
         self._retime(name, now_us)
 
     def suspend(self) -> None:
         """Maintenance: no beats until `unsuspend`."""
         self.suspended = True
+        for name in self._entries:
+            self._states[name].hindrance = "maintenance"
 
     def unsuspend(self) -> None:
         """Maintenance is over: the misfire policy settles what fell due meanwhile."""
@@ -162,10 +195,14 @@ class Schedule:
         self._touched.clear()
         return changes
 
-    def _adopt(self, entries: dict[str, Entry], now_us: int) -> None:
+    def _adopt(self, entries: dict[str, Entry], now_us: int, downtime: str = "") -> None:
         self._entries = entries
         for name in self._states.keys() - entries.keys():
-            self._states[name].removed = True
+            gone = self._states[name]
+            if not gone.removed:
+                rules.give_up_all(gone, now_us, "removed")
+                gone.removed = True
+                gone.note(now_us, "removed")
             self._queue.remove(name)
             self._expiries.remove(name)
             self._touched.add(name)
@@ -177,6 +214,7 @@ class Schedule:
                 self._states[name] = returned_state(entry, state, now_us)
             else:
                 rules.notice_clock_behind(state, now_us)
+                state.hindrance = state.hindrance or downtime
             self._retime(name, now_us)
             self._touched.add(name)
 
@@ -191,16 +229,65 @@ class Schedule:
         else:
             self._expiries.place(name, until_us)
 
+    @staticmethod
+    def _note_hold(state: EntryState, was_held: bool, at_us: int) -> None:
+        if state.is_held and not was_held:
+            state.hindrance = "held"
+            state.note(at_us, "held", why=", ".join(source for source, _ in deciding(state.wishes)))
+        elif was_held and not state.is_held:
+            state.note(at_us, "released")
+
     def _place(self, name: str) -> None:
         state = self._states[name]
-        if state.paused:
+        if state.paused or state.is_held:
             self._queue.remove(name)
-        else:
-            self._queue.place(name, rules.next_due_us(state), self._entries[name].priority)
+            return
+        entry, due_us = self._entries[name], rules.next_due_us(state)
+        if state.waiting_us is not None:
+            due_us = min(due_us, state.waiting_us + entry.deadline_us)
+        self._queue.place(name, due_us, entry.priority - _BEHIND * self._depth(name))
+
+    def _depth(self, name: str) -> int:
+        """How many entries it comes after, one after the other: of beats due together, theirs go first."""
+        depth, seen = 0, {name}
+        while (after := self._entries[name].after) in self._entries and after not in seen:
+            name = str(after)
+            seen.add(name)
+            depth += 1
+        return depth
+
+    def _collect(self, name: str, now_us: int) -> list[Beat]:
+        entry, state = self._entries[name], self._states[name]
+        beats: list[Beat] = []
+        if state.waiting_us is not None and not state.waiting_us <= now_us < state.waiting_us + entry.deadline_us:
+            beats = rules.release(entry, state, now_us, "deadline")
+        latest_us = state.timeline.at(max(state.index, state.timeline.rank(now_us) - 1))
+        return beats + rules.collect(entry, state, now_us, self.grace_us, waits=self._waits(name, latest_us))
+
+    def _waits(self, name: str, due_us: int | None) -> bool:
+        """Whether a beat due then has to wait for the cycle of the entry it comes after."""
+        after = self._entries[name].after
+        upstream = None if after is None else self._states.get(after)
+        if after is None or upstream is None or upstream.paused or upstream.is_held or due_us is None:
+            return False
+        if upstream.waiting_us is not None:
+            return True
+        awaited_us = upstream.last_due_us
+        return awaited_us is not None and awaited_us <= due_us and self._reported_us.get(after, 0) < awaited_us
+
+    def _waiting_for(self, name: str) -> list[str]:
+        return [
+            each
+            for each, entry in self._entries.items()
+            if entry.after == name and self._states[each].waiting_us is not None
+        ]
 
     def _expire(self, now_us: int) -> None:
         while name := self._expiries.take(now_us):
-            until_us = rules.expire(self._states[name])
+            state = self._states[name]
+            was_held = state.is_held
+            until_us = rules.expire(state, self.settle_us)
+            self._note_hold(state, was_held, until_us)
             self._retime(name, until_us)
             self._touched.add(name)
 

@@ -8,10 +8,14 @@ from kloros.chembus.facts import ControlFacts
 from kloros.clock import seconds_to_us
 from kloros.errors import ScheduleRefused
 from kloros.orchestration.schedule import Schedule
-from kloros.orchestration.schedule_config import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S
 from kloros.orchestration.schedule_entry import Beat
-
-SLOWEST_PACE, FASTEST_PACE = 0.01, 100.0
+from kloros.orchestration.schedule_settings import (
+    FASTEST_PACE,
+    LONGEST_INTERVAL_S,
+    SHORTEST_INTERVAL_S,
+    SLOWEST_PACE,
+)
+from kloros.orchestration.wishes import OPERATOR
 
 
 def apply(schedule: Schedule, wish: ControlFacts, now_us: int) -> tuple[str, Beat | None]:
@@ -46,7 +50,8 @@ def _set_interval(schedule: Schedule, name: str, wish: ControlFacts, now_us: int
 
 def _set_pace(schedule: Schedule, name: str, wish: ControlFacts, now_us: int) -> str:
     pace = _within(name, "a pace", 1.0 if wish.value is None else wish.value, SLOWEST_PACE, FASTEST_PACE, "")
-    schedule.set_pace(name, pace, now_us, _ttl_us(name, wish))
+    cause = "" if wish.source is None else wish.requester or ""
+    schedule.set_pace(name, pace, now_us, _ttl_us(name, wish), wish.source or OPERATOR, cause)
     return "back to pace 1" if pace == 1.0 else f"pace {pace:g}{_for_how_long(wish)}"
 
 

@@ -8,13 +8,18 @@ import msgspec
 
 from kloros.daemon.grid import Grid
 from kloros.orchestration.timeline import Timeline, on_grid
+from kloros.orchestration.wishes import Wish, is_held, wanted_pace
 
 Misfire = Literal["coalesce", "skip", "all"]
-Reason = Literal["due", "misfire", "control", "clock"]
+Overlap = Literal["skip", "queue_one"]
+Reason = Literal["due", "misfire", "control", "clock", "chain", "deadline"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the schedule as configured. Intervals are divided by pace; `min_` and `max_interval_us` bound that."""
+    """A line of the schedule as configured. Intervals are divided by pace; `min_` and `max_interval_us` bound that.
+
+    after: the entry whose cycle a beat waits for, `deadline_us` at most: that of its latest due moment not later.
+    """
 
     name: str
     signal: str
@@ -27,6 +32,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     misfire_limit: int = 10
     min_interval_us: int = 1
     max_interval_us: int = 2**62
+    overlap: Overlap = "skip"
+    after: str | None = None
+    deadline_us: int = 0
 
     @property
     def grid(self) -> Grid:
@@ -48,6 +56,35 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_us: int | None = None
     late_us: int = 0
     missed: int = 0
+    serial: int | None = None
+    causes: tuple[tuple[str, Wish], ...] = ()
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """Due moments that got no beat: `count` of them, from `first_us` to `last_us`, given up at `at_us`."""
+
+    first_us: int
+    last_us: int
+    count: int
+    reason: str
+    at_us: int
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happened at `at_us` to an entry, as far as it decides when the entry is due.
+
+    kind: `planned` (due by `timeline` from now on), `removed`, `clock_back` (from `seen_us`), `paused`, `resumed`,
+    `held`, `released`. settled: how many due moments of the timeline before had been settled.
+    """
+
+    at_us: int
+    kind: str
+    timeline: Timeline | None = None
+    nominal_us: int = 0
+    offset_us: int = 0
+    settled: int = 0
+    seen_us: int = 0
+    why: str = ""
 
 
 class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -57,6 +94,9 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     settled: whatever the wall clock does, no due moment is settled twice and none is passed over.
     cursor_us: the last settled due moment (before the first one: the grid moment preceding it).
     owed_us: a due moment of an earlier timeline that had come when the entry was re-anchored and still awaits its beat.
+    waiting_us: a settled due moment whose beat waits for the entry it comes after.
+    hindrance: why due moments are not looked at in time just now; empty when they are.
+    skips, changes: what is not yet written into the ledger of beats.
     echo_us: since when the wall clock, stepped back, repeats time already worked; None when it does not.
     """
 
@@ -66,38 +106,65 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     offset_us: int
     index: int = 0
     owed_us: int | None = None
+    waiting_us: int | None = None
     echo_us: int | None = None
     last_due_us: int | None = None
     last_beat: int | None = None
     paused: bool = False
     override_us: int | None = None
     override_until_us: int | None = None
-    pace: float = 1.0
-    pace_until_us: int | None = None
+    wishes: dict[str, Wish] = {}
     emitted: int = 0
+    numbered: int = 0
     missed: int = 0
     misfires: int = 0
     unreported: int = 0
     removed: bool = False
+    hindrance: str = ""
+    skips: list[Skipped] = []
+    changes: list[Change] = []
+
+    def plan(self, timeline: Timeline, at_us: int, why: str = "") -> None:
+        """Be due by `timeline` from now on."""
+        change = Change(at_us, "planned", timeline, self.nominal_us, self.offset_us, self.index, why=why)
+        self.timeline, self.index = timeline, 0
+        self.changes.append(change)
+
+    def note(self, at_us: int, kind: str, seen_us: int = 0, why: str = "") -> None:
+        """Put on record what happened."""
+        self.changes.append(Change(at_us, kind, settled=self.index, seen_us=seen_us, why=why))
+
+    @property
+    def pace(self) -> float:
+        """What the wishes come to, before the entry's bounds."""
+        return wanted_pace(self.wishes)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a wish keeps it from running."""
+        return is_held(self.wishes)
 
 
 def fresh_state(entry: Entry, after_us: int) -> EntryState:
     """An entry that is due for the first time later than `after_us`."""
     timeline = on_grid(entry.grid, after_us)
-    return EntryState(
+    state = EntryState(
         timeline=timeline,
         cursor_us=timeline.first_us - entry.interval_us,
         nominal_us=entry.interval_us,
         offset_us=entry.offset_us,
     )
+    state.plan(timeline, after_us, "new")
+    return state
 
 
 def returned_state(entry: Entry, state: EntryState, after_us: int) -> EntryState:
     """An entry that had been taken out of the schedule: as a fresh one, but no moment already settled comes again."""
     fresh = fresh_state(entry, max(after_us, state.cursor_us))
     fresh.last_due_us, fresh.last_beat = state.last_due_us, state.last_beat
-    fresh.emitted, fresh.misfires = state.emitted, state.misfires
+    fresh.emitted, fresh.numbered, fresh.misfires = state.emitted, state.numbered, state.misfires
     fresh.missed, fresh.unreported = state.missed, state.unreported
+    fresh.skips, fresh.changes = state.skips, [*state.changes, *fresh.changes]
     fresh.cursor_us = max(fresh.cursor_us, state.cursor_us)
     fresh.echo_us = after_us if state.cursor_us > after_us else None
     return fresh

@@ -1,10 +1,15 @@
-"""What the scheduler remembers on disk: one document per entry, and its epoch."""
+"""What the scheduler remembers on disk: one document per entry, its epoch, and the ledger of beats."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
+from kloros.clock import seconds_to_us
+from kloros.errors import StoreUnusable
+from kloros.orchestration.beat_ledger import BeatLedger, count_beats, prune_beats, prune_history
 from kloros.orchestration.schedule_entry import EntryState
+from kloros.orchestration.schedule_settings import LedgerSettings
 from kloros.storage.state_store import StateStore
 
 
@@ -13,6 +18,8 @@ class ScheduleMemory:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self.ledger = BeatLedger()
+        self._beats = count_beats(store.database)
         self._names = set(store.get("entries", list[str]) or ())
 
     def next_epoch(self, wall_us: int) -> int:
@@ -26,8 +33,34 @@ class ScheduleMemory:
         states = {name: self._store.get(f"entry/{name}", EntryState) for name in self._names}
         return {name: state for name, state in states.items() if state is not None}
 
-    def remember(self, changes: Mapping[str, EntryState]) -> None:
-        """Keep the changed entries, in one transaction."""
+    def remember(self, changes: Mapping[str, EntryState], now_us: int) -> None:
+        """Keep the changed entries and what the ledger has noted, in one transaction.
+
+        A disk that refuses stops nothing: the entries stay in memory, the ledger's rows wait for the next time.
+        """
+        self.ledger.take(changes)
+        try:
+            with self._store.database.transaction() as database:
+                written = self.ledger.write(database, now_us)
+                self._keep(changes)
+        except StoreUnusable:
+            self._keep(changes)
+        else:
+            self._beats += written
+            self.ledger.written()
+
+    def prune_beats(self, now_us: int, limits: LedgerSettings) -> None:
+        """Let some of the beats go that are too many or too old. A disk that refuses is asked again next time."""
+        with suppress(StoreUnusable):
+            oldest_us, excess = now_us - seconds_to_us(limits.keep_s), self._beats - limits.max_beats
+            self._beats -= prune_beats(self._store.database, oldest_us, excess)
+
+    def prune_history(self) -> None:
+        """Let go what was planned and skipped before the oldest beat that is kept."""
+        with suppress(StoreUnusable):
+            prune_history(self._store.database)
+
+    def _keep(self, changes: Mapping[str, EntryState]) -> None:
         is_known = changes.keys() <= self._names
         with self._store.batch():
             for name, state in changes.items():

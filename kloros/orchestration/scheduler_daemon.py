@@ -10,29 +10,27 @@ import sys
 from collections.abc import Sequence
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import ChangedFacts, ClockFacts, ControlFacts, TickFacts
-from kloros.chembus.ratelimit import TokenBucket
+from kloros.chembus.facts import AffectFacts, ChangedFacts, ClockFacts, ControlFacts, CycleReportFacts, TickFacts
 from kloros.clock import us_to_seconds
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon, Kit
-from kloros.daemon.grid import Grid
 from kloros.errors import ConfigError, ScheduleRefused
-from kloros.orchestration.lateness import Lateness
+from kloros.machine.host import host_id
+from kloros.orchestration.adaptation import Adaptation
+from kloros.orchestration.beat_ledger import BEAT_TABLES, THE_SCHEDULER
+from kloros.orchestration.beat_notes import BeatNotes
 from kloros.orchestration.schedule import Schedule
-from kloros.orchestration.schedule_config import load_schedule
+from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
 from kloros.orchestration.schedule_control import apply
-from kloros.orchestration.schedule_entry import Beat
+from kloros.orchestration.schedule_entry import Beat, Change
 from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
 from kloros.orchestration.schedule_memory import ScheduleMemory
+from kloros.orchestration.tick_pages import TickPages
 
-# The tick shows this many entries at once; a longer schedule takes turns, so that no tick delays a beat for long.
-ENTRIES_PER_PAGE = 100
-PAGES_PER_TICK = 10
 # Beats are written down once none is due for IDLE_US, or REMEMBER_WITHIN_S after they were emitted.
 IDLE_US = 20_000
 REMEMBER_WITHIN_S = 0.1
-# Beats beyond this are counted in one line a second instead of having one each.
-LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST = 50.0, 500
+PRUNE_HISTORY_EVERY_S = 60.0
 
 
 class SchedulerDaemon(Daemon):
@@ -40,33 +38,36 @@ class SchedulerDaemon(Daemon):
 
     zooid = "scheduler_daemon"
     niche = "orchestration"
-    hears = ("Q_SCHEDULE_CONTROL",)
+    hears = ("Q_SCHEDULE_CONTROL", "Q_CYCLE_REPORT", "AFFECT_*")
+    tables = BEAT_TABLES
 
     def __init__(self, kit: Kit) -> None:
         self.config_file = runner.settings_file(kit.place, "scheduler")
-        self.config = load_schedule(self.config_file)
+        self._draw = kit.clock.wall_us()
+        self.config = self._load()
         super().__init__(kit)
         self.memory = ScheduleMemory(self.store)
         self.schedule = Schedule(
-            self.config.entries, self.clock.wall_us(), self.memory.states(), self.config.misfire_grace_us
+            self.config.entries,
+            self.clock.wall_us(),
+            self.memory.states(),
+            self.config.misfire_grace_us,
+            self.config.settle_us,
         )
-        self.lateness = Lateness()
+        self.adaptation = Adaptation(self.schedule, self.config)
+        self.notes = BeatNotes(self.clock, self.log, self.metrics, self.memory.ledger)
+        self.pages = TickPages(self.schedule)
         self.epoch = 0
-        self.last_beat = "no beat yet"
         self._common["STATUS_REQUEST"] = self._on_status_request
-        self._page = 0
         self._tick_due_us: int | None = None
         self._is_remembering_soon = False
-        self._unlogged_beats = 0
-        self._log_bucket = TokenBucket(LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST, self.clock.monotonic_s())
-        self._beats_total = self.metrics.counter("kloros_beats_emitted_total", "Beats emitted.", ("reason",))
-        self._missed_total = self.metrics.counter("kloros_beats_missed_total", "Beats given up by the misfire policy.")
-        self._lateness_s = self.metrics.histogram("kloros_beat_lateness_seconds", "From due to emitted.")
+        self._pruned_s = self.clock.monotonic_s()
 
     # Named moments
 
     def on_start(self) -> None:
-        self.epoch = self.memory.next_epoch(self.clock.wall_us())
+        self.epoch = self.notes.epoch = self.memory.next_epoch(self.clock.wall_us())
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "started", why=f"epoch {self.epoch}"))
         if self.in_maintenance:
             self.schedule.suspend()
         self.log.info("schedule_loaded", entries=len(self.schedule), epoch=self.epoch, file=str(self.config_file))
@@ -74,7 +75,28 @@ class SchedulerDaemon(Daemon):
         self._tick()
 
     def on_signal(self, message: Message) -> None:
-        wish: ControlFacts = message.facts
+        facts = message.facts
+        if isinstance(facts, CycleReportFacts):
+            changed, beats = self.adaptation.on_report(facts, self.clock.wall_us())
+            self._emit_all(beats)
+            self._tell_adapted(changed)
+        elif isinstance(facts, AffectFacts):
+            self._tell_adapted(self.adaptation.on_affect(message.signal, facts, self.clock.wall_us()))
+        else:
+            self._control(message, facts)
+
+    def _tell_adapted(self, names: Sequence[str]) -> None:
+        """Say which entries run at another interval from now on, and why."""
+        for name in names:
+            shown = tick_entry(self.schedule.view(name))
+            detail = shown.why or f"back to {shown.interval_s:g} s"
+            self.log.info("adapted", schedule=name, interval_s=shown.interval_s, pace=shown.pace, why=detail)
+            facts = ChangedFacts(op="adapt", ok=True, schedule=name, detail=detail, value=shown.pace)
+            self.bus.emit("Q_SCHEDULE_CHANGED", facts)
+        if names:
+            self._emit_due()
+
+    def _control(self, message: Message, wish: ControlFacts) -> None:
         if wish.op == "reload":
             self._reload(wish.requester, message.id)
             return
@@ -102,12 +124,14 @@ class SchedulerDaemon(Daemon):
         else:
             self.schedule.unsuspend()
         detail = f"maintenance {'on' if is_on else 'off'}: {self.maintenance.reason}".removesuffix(": ")
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "maintenance", why=detail))
         self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="maintenance", ok=True, detail=detail))
         self._emit_due()
         self._tick()
 
     def on_clock_step(self, step_s: float) -> None:
         detail = f"the wall clock was stepped by {step_s:+g} s"
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "clock_step", why=detail))
         self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="clock_step", ok=True, detail=detail, value=step_s))
         self._emit_due()
         self._tick()
@@ -119,17 +143,21 @@ class SchedulerDaemon(Daemon):
 
     def on_housekeeping(self) -> None:
         self._arm()
-        if self._unlogged_beats:
-            self.log.info("more_beats", count=self._unlogged_beats)
-            self._unlogged_beats = 0
+        self.notes.tell_the_rest()
+        self.memory.prune_beats(self.clock.wall_us(), self.config.ledger)
+        now_s = self.clock.monotonic_s()
+        if now_s - self._pruned_s >= PRUNE_HISTORY_EVERY_S:
+            self._pruned_s = now_s
+            self.memory.prune_history()
 
     def on_stop(self) -> None:
+        self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "stopped"))
         self._remember()
 
     def status(self) -> str:
-        p99_ms = self.lateness.percentiles()[1]
+        p99_ms = self.notes.lateness.percentiles()[1]
         late = "" if p99_ms is None else f", lateness p99 {p99_ms:.2f} ms"
-        return f"{self.mode()}, {len(self.config.entries)} entries, last {self.last_beat}{late}"
+        return f"{self.mode()}, {len(self.config.entries)} entries, last {self.notes.last_beat}{late}"
 
     # Beats
 
@@ -144,7 +172,7 @@ class SchedulerDaemon(Daemon):
         """Beats that are due together all leave before anything is noted about the first of them."""
         emitted = [self._emit(beat) for beat in beats]
         for beat, (late_us, is_lost) in zip(beats, emitted, strict=True):
-            self._note(beat, late_us, is_lost)
+            self.notes.emitted(beat, late_us, is_lost=is_lost)
 
     def _emit(self, beat: Beat) -> tuple[int, bool]:
         """How late the trigger left, and whether it was lost at once."""
@@ -152,33 +180,6 @@ class SchedulerDaemon(Daemon):
         facts = trigger_facts(beat, self.zooid, self.epoch, late_us)
         message_id = self.bus.emit(beat.entry.signal, facts, ecosystem=beat.entry.ecosystem)
         return late_us, message_id is None
-
-    def _note(self, beat: Beat, late_us: int, is_lost: bool) -> None:
-        if beat.reason == "due":
-            self.lateness.add(late_us / 1000)
-            self._lateness_s.observe(max(0.0, us_to_seconds(late_us)))
-        self._beats_total.labels(beat.reason).inc()
-        if beat.missed:
-            self._missed_total.inc(beat.missed)
-        self.last_beat = beat.entry.name if beat.beat is None else f"{beat.entry.name} {beat.beat}"
-        self._log(beat, late_us, is_lost)
-
-    def _log(self, beat: Beat, late_us: int, is_lost: bool) -> None:
-        if not self._log_bucket.take(self.clock.monotonic_s()):
-            self._unlogged_beats += 1
-            return
-        remarkable: dict[str, object] = {} if beat.reason == "due" else {"reason": beat.reason, "missed": beat.missed}
-        if is_lost:
-            remarkable["lost"] = "the bus is not joined"
-        self.log.info(
-            "beat",
-            signal=beat.entry.signal,
-            schedule=beat.entry.name,
-            beat=beat.beat,
-            due_ts=None if beat.due_us is None else us_to_seconds(beat.due_us),
-            late_ms=round(late_us / 1000, 3),
-            **remarkable,
-        )
 
     def _remember_soon(self) -> None:
         now_us = self.clock.wall_us()
@@ -192,8 +193,9 @@ class SchedulerDaemon(Daemon):
     def _remember(self) -> None:
         self._is_remembering_soon = False
         self.loop.at_monotonic("remember", None)
-        if changes := self.schedule.take_changes():
-            self.memory.remember(changes)
+        changes = self.schedule.take_changes()
+        if changes or not self.memory.ledger.is_empty:
+            self.memory.remember(changes, self.clock.wall_us())
 
     def _arm(self) -> None:
         """Set the next deadlines; set again each second, in case the wall clock has moved without a word."""
@@ -204,25 +206,17 @@ class SchedulerDaemon(Daemon):
 
     # The observable schedule
 
-    def _pages(self) -> int:
-        return -(-len(self.schedule) // ENTRIES_PER_PAGE)
-
-    def _tick_grid(self) -> Grid:
-        """When a page is due: all of them within one tick interval, at most PAGES_PER_TICK, evenly spread."""
-        return Grid(0, self.config.tick_interval_us // max(1, min(self._pages(), PAGES_PER_TICK)))
-
     def _tick(self) -> None:
         if self.killed:
             return
-        self._tick_due_us = self._tick_grid().due_after(self.clock.wall_us())
+        self._tick_due_us = self.pages.due_after(self.clock.wall_us(), self.config.tick_interval_us)
         self._emit_due()  # beats are often due with the tick: they go first, the tick is long
-        self._page = (self._page + 1) % max(1, self._pages())
-        self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts(self._page))
+        self.bus.emit("Q_SCHEDULE_TICK", self._tick_facts())
         self._arm()
 
-    def _tick_facts(self, page: int) -> TickFacts:
-        views = self.schedule.views(page * ENTRIES_PER_PAGE, (page + 1) * ENTRIES_PER_PAGE)
-        p50_ms, p99_ms = self.lateness.percentiles()
+    def _tick_facts(self) -> TickFacts:
+        page, entries = self.pages.turn()
+        p50_ms, p99_ms = self.notes.lateness.percentiles()
         until_us = self.maintenance.until_us
         return TickFacts(
             tick=self.clock.wall_us() // self.config.tick_interval_us,
@@ -234,8 +228,8 @@ class SchedulerDaemon(Daemon):
             epoch=self.epoch,
             scheduler=self.zooid,
             page=page,
-            pages=max(1, self._pages()),
-            entries={view.entry.name: tick_entry(view) for view in views},
+            pages=self.pages.count,
+            entries=entries,
             lateness_p50_ms=None if p50_ms is None else max(0.0, round(p50_ms, 3)),
             lateness_p99_ms=None if p99_ms is None else max(0.0, round(p99_ms, 3)),
             clock=ClockFacts(
@@ -245,16 +239,20 @@ class SchedulerDaemon(Daemon):
 
     # Control
 
+    def _load(self) -> ScheduleConfig:
+        return load_schedule(self.config_file, host_id(), self._draw)
+
     def _reload(self, requester: str | None, request_id: str | None) -> None:
         wish = ControlFacts(op="reload", requester=requester)
         try:
-            config = load_schedule(self.config_file)
+            config = self._load()
         except ConfigError as error:
             self.log.error("reload_refused", reason=str(error))
             self._answer("reload", False, str(error), wish, request_id)
             return
         self.config = config
-        self.schedule.grace_us = config.misfire_grace_us
+        self.schedule.grace_us, self.schedule.settle_us = config.misfire_grace_us, config.settle_us
+        self.adaptation.reload(config)
         report = self.schedule.reload(config.entries, self.clock.wall_us())
         self._emit_due()
         self._remember()

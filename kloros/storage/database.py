@@ -108,10 +108,10 @@ class Database:
         with self._lock, self._named():
             return self._connection.execute(sql, values).rowcount
 
-    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run one statement for each row."""
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run one statement for each row; returns how many rows they touched."""
         with self.transaction(), self._named():
-            self._connection.executemany(sql, rows)
+            return self._connection.executemany(sql, rows).rowcount
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a SELECT (or of a statement with RETURNING)."""

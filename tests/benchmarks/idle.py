@@ -42,9 +42,10 @@ DAEMONS = {
     "shadow": "kloros.consumers.shadow_daemon",
     "tournament_consumer": "kloros.consumers.tournament_consumer_daemon",
     "decay": "kloros.consumers.decay_daemon",
+    "affect": "kloros.affect.affect_daemon",
     "optimiser": "kloros.optimisation.optimiser_daemon",
 }
-PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True)) | {"optimiser": 9653}
+PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True))
 CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = ("process", "CPU", "wake-ups/s", "RSS MiB", "PSS MiB", "threads")
 
@@ -79,8 +80,11 @@ def main(given_arguments: Sequence[str] | None = None) -> None:
             pids = start_suite(place, start)
             time.sleep(settle_s)
             costs = watch(pids, watch_s)
-        if len(costs) > 1:
-            costs.append(_sum(costs))
+        if len(costs) == len(DAEMONS):
+            consumers = [cost for cost in costs if cost.name not in ("chem_proxy", "scheduler")]
+            costs += [_sum("the ten consumers", consumers), _sum("together", costs)]
+        elif len(costs) > 1:
+            costs.append(_sum("together", costs))
         table(f"Idle: {title}", COLUMNS, [cost.row() for cost in costs])
 
 
@@ -117,9 +121,9 @@ def _start_run(place: Room, start: Callable[[Sequence[str]], Child]) -> dict[str
     return pids
 
 
-def _sum(costs: Sequence[Cost]) -> Cost:
+def _sum(name: str, costs: Sequence[Cost]) -> Cost:
     return Cost(
-        "together",
+        name,
         sum(cost.cpu_percent for cost in costs),
         sum(cost.wakeups_per_s for cost in costs),
         sum(cost.rss_mib for cost in costs),

@@ -55,7 +55,7 @@ class Killed(BaseException):
 
 @dataclass
 class World:
-    """Everything outside, which no kill touches; `fuse`: after so many steps the optimiser is killed, again and again."""
+    """Everything outside, which no kill touches; `fuse`: after so many steps the optimiser is killed, again."""
 
     folder: Path
     clock: VirtualClock = field(default_factory=VirtualClock)

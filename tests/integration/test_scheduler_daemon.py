@@ -207,7 +207,7 @@ class TestControl:
     def test_set_pace_and_back(self, table: Table) -> None:
         assert self.ask(table, op="set_pace", schedule="think", value=0.5).detail == "pace 0.5 until further notice"
         table.advance(1.0)
-        assert last_tick(table).entries["think"].why == "base 60 s, at pace 0.5: 120 s"
+        assert last_tick(table).entries["think"].why == "base 60 s, operator × 0.5: 120 s"
         assert self.ask(table, op="set_pace", schedule="think").detail == "back to pace 1"
 
     @pytest.mark.parametrize(

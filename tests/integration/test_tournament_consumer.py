@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.bench import Bench, bench
+from support.foreign_subject import install_kettle
 from support.questions import Habits, feed
 
 from kloros.chembus.facts_work import ImprovementFacts, TournamentFacts
@@ -168,6 +169,42 @@ def test_what_another_setting_would_make_of_it_is_not_judged(tmp_path: Path) -> 
         assert turns
         assert "embedder" in turns.ready["semantic_dedup"].lack
         assert table.daemon.counters.get("failures") is None
+
+
+def test_a_subject_that_fails_opens_the_breaker_and_the_others_play_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "packages").mkdir()
+    install_kettle(tmp_path / "packages", "kettle_subject:Broken")
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    with bench(TournamentConsumerDaemon, tmp_path) as table:
+        feed(table, 1, 200)
+        failed = play_until_ended(table, "broken")
+        assert failed.verdict == "failed"
+        assert "ZeroDivisionError: always" in (failed.detail or "")
+        assert (table.daemon.counters["failures"], table.daemon.counters["breaker_opened"]) == (3, 1)
+        before = len(table.heard("Q_TOURNAMENT_COMPLETE"))
+        reports = len(table.heard("Q_CYCLE_REPORT"))
+        beat(table, 38)
+        assert all(each.facts.processed == 0 for each in table.heard("Q_CYCLE_REPORT")[reports:])
+        beat(table, 80)
+        assert len(table.heard("Q_TOURNAMENT_COMPLETE")) >= before
+        assert {each.facts.outcome for each in table.heard("Q_CYCLE_REPORT")} == {"ok"}
+        assert ended(table, "curiosity")
+        assert ended(table, "semantic_dedup")
+        assert len(ended(table, "broken")) == 1, "it needs new history first, as all do"
+
+
+def test_more_modules_than_may_wait_are_refused_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/tournament_consumer_config.toml").write_text("[turns]\nwaiting = 1\n")
+    with bench(TournamentConsumerDaemon, tmp_path) as table:
+        feed(table, 1, 200)
+        beat(table)
+        turns = table.daemon.store.get(TURNS, Turns)
+        assert turns
+        assert turns.current
+        assert turns.refused == table.daemon.counters["waiting_list_refused"] == 1
 
 
 def test_the_settings_file_says_the_defaults() -> None:

@@ -45,6 +45,13 @@ class Kettle:
 
     def cost(self, example, output):
         return float(output)
+
+
+class Broken(Kettle):
+    name = "broken"
+
+    def replay(self, parameters, examples):
+        raise ZeroDivisionError("always")
 '''
 
 

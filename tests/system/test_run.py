@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import random
 import re
 import signal
 import subprocess
 import sys
-import termios
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from threading import Timer
 
 import pytest
 from support.command import LIMIT_S, Home, ended, home, running
+from support.terminal import Terminal
 
 
 @pytest.fixture
@@ -157,41 +154,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(place: Home) -> None:
     assert pipeline.stderr == ""
     assert pipeline.stdout.splitlines()[-1] == "ended 0"
     assert len(pipeline.stdout.splitlines()) == 4
-
-
-class Terminal:
-    """A terminal with a program in it, and everything that the program has drawn."""
-
-    def __init__(self, place: Home, *arguments: str) -> None:
-        environment = {**place.environment, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-        del environment["NO_COLOR"]
-        self.drawn = ""
-        self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kloros.cli", *arguments],
-            env=environment,
-            cwd=place.folder,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C typed into it is a SIGINT
-        )
-        os.close(slave)
-
-    def read(self) -> str:
-        """What was drawn since the last look, and before."""
-        with suppress(OSError):  # the program has gone
-            self.drawn += os.read(self._master, 65536).decode(errors="replace")
-        return self.drawn
-
-    def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._master)
 
 
 @pytest.fixture

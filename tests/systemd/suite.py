@@ -9,6 +9,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.systemd.machine import CHECKOUT, Machine, wait_for
@@ -26,9 +27,10 @@ SHADOW = "kloros-shadow.service"
 TOURNAMENT = "kloros-tournament-consumer.service"
 DECAY = "kloros-decay.service"
 OPTIMISER = "kloros-optimiser.service"
+AFFECT = "kloros-affect.service"
 DAEMONS = (
     PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER,
-    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY, OPTIMISER,
+    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY, AFFECT, OPTIMISER,
 )  # fmt: skip
 PYTHON = "/opt/kloros/bin/python"
 SCHEDULE_FILE = "/etc/kloros/scheduler_config.toml"
@@ -145,13 +147,14 @@ class Suite:
     @contextlib.contextmanager
     def listening(self, *topics: str) -> Iterator[Callable[[], list[dict[str, Any]]]]:
         """Listen on the bus meanwhile; what is yielded tells everything heard so far."""
-        with tempfile.TemporaryFile("w+") as output:
+        with tempfile.NamedTemporaryFile("w") as output:
             script = ("env", "KLOROS_RUNTIME_DIR=/run/kloros", PYTHON, "-c", LISTENER, *topics)
             listener = self.machine.start(*script, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
             def lines() -> list[str]:
-                output.seek(0)
-                return [line for line in output.read().splitlines(keepends=True) if line.endswith("\n")]
+                # Read as a file of its own: moving in this one would move the place where the listener writes.
+                text = Path(output.name).read_text()
+                return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
             def is_listening() -> bool:
                 assert listener.poll() is None, "".join(lines())

@@ -36,6 +36,11 @@ def test_config_is_readable_and_complete(machine: Machine) -> None:
     assert installed == shipped
 
 
+def test_rules_and_dashboard_are_laid_down_for_a_prometheus_that_there_may_be(machine: Machine) -> None:
+    shipped = sorted(path.name for path in (CHECKOUT / "config/prometheus").iterdir())
+    assert machine.sh("cd /opt/kloros/share/kloros/prometheus && ls").split() == shipped
+
+
 def test_upgrade_keeps_edited_config_and_lays_the_new_default_beside_it(machine: Machine) -> None:
     machine.sh(f"echo '# mine' >>{SETTINGS}; echo '# shipped before' >>/opt/kloros/share/kloros/config/kloros.toml")
     result = run_install(machine)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.systemd.machine import Machine, wait_for
+from tests.systemd.conftest import run_install
+from tests.systemd.machine import CHECKOUT_INSIDE, Machine, wait_for
 from tests.systemd.suite import PYTHON
 
 POLICY = "/etc/kloros/helper_policy.toml"
@@ -260,3 +261,23 @@ def test_the_journal_really_shrinks(helper: Helper) -> None:
     answer = helper.ask("vacuum-journal", keep_mb=20)
     assert answer["before"] - answer["after"] > 10_000_000
     assert int(machine.sh(size)) < before - 10_000_000
+
+
+def test_uninstalling_takes_the_helper_away_and_names_a_limit_that_stays_raised(machine: Machine) -> None:
+    machine.systemctl("start", "kloros-helper.socket")
+    helper = Helper(machine)
+    helper.allow("worker.service")
+    helper.unit("worker.service", "ExecStart=/bin/sleep infinity\nMemoryMax=100000000")
+    helper.ask("set-limit", unit="worker.service", property="MemoryMax", factor=1.5)
+    said = machine.run(f"{CHECKOUT_INSIDE}/scripts/uninstall", "--purge").stdout
+    assert "a limit stays raised" in said
+    assert "worker.service" in said
+    assert machine.sh("ls -d /run/kloros* /var/lib/kloros* /etc/kloros* 2>/dev/null", check=False) == ""
+    assert machine.systemctl("list-units", "--all", "--no-legend", "kloros*") == ""
+
+
+def test_an_upgrade_restarts_the_socket_that_was_open(machine: Machine) -> None:
+    machine.systemctl("start", "kloros-helper.socket", "kloros-action-consumer")
+    assert "kloros-helper.socket" in run_install(machine).stdout
+    assert machine.is_ready("kloros-helper.socket")
+    assert machine.is_ready("kloros-action-consumer")

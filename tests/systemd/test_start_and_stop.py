@@ -7,7 +7,17 @@ import time
 import pytest
 
 from tests.systemd.machine import Machine, wait_for
-from tests.systemd.suite import DAEMONS, HISTORIAN, INTROSPECTION, LEDGER_WRITER, OPTIMISER, PROXY, PYTHON, SCHEDULER, Suite
+from tests.systemd.suite import (
+    DAEMONS,
+    HISTORIAN,
+    INTROSPECTION,
+    LEDGER_WRITER,
+    OPTIMISER,
+    PROXY,
+    PYTHON,
+    SCHEDULER,
+    Suite,
+)
 
 HIGHEST_EXPOSURE = 1.5
 METRICS_PORTS = {PROXY: 9640, SCHEDULER: 9641, INTROSPECTION: 9642, LEDGER_WRITER: 9643, HISTORIAN: 9644} | {

@@ -114,6 +114,27 @@ def test_triggers_during_a_cycle_coalesce_into_one_run_after_it(table: Bench[Cou
     assert table.heard("Q_CYCLE_REPORT")[-1].facts.coalesced == 4
 
 
+@pytest.mark.parametrize(("overlap", "cycles"), [("skip", 1), ("queue_one", 2)])
+def test_what_becomes_of_a_beat_while_the_cycle_before_it_runs(
+    table: Bench[Counting], overlap: str, cycles: int
+) -> None:
+    table.daemon.block = threading.Event()
+    dues_ts = []
+    for _ in range(4):
+        facts = {**trigger_facts(table.clock), "overlap": overlap}
+        dues_ts.append(facts["due_ts"])
+        table.outsider.emit("Q_TRIGGER_COUNTING", facts)
+        table.daemon.loop.turn(0.0)
+        table.clock.advance(5.0)
+    table.daemon.block.set()
+    table.settle()
+    told = [message.facts for message in table.heard("Q_CYCLE_REPORT")]
+    assert len(told) == cycles
+    ended = [report.due_ts for report in told] + [due_ts for report in told for due_ts in report.overlapped_ts]
+    assert sorted(ended) == dues_ts, "each beat has one end: a cycle of its own, or told as overlapped"
+    assert all(report.missed == 0 for report in told)
+
+
 def test_a_cycle_that_raises_leaves_nothing_but_its_report(table: Bench[Counting]) -> None:
     table.daemon.fail = "the planted reason"
     table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock))

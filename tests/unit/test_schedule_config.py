@@ -9,7 +9,8 @@ import pytest
 
 from kloros.config import load
 from kloros.errors import ConfigError
-from kloros.orchestration.schedule_config import ScheduleConfig, ScheduleFile, load_schedule
+from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
+from kloros.orchestration.schedule_settings import ScheduleFile
 from kloros.orchestration.simulate import simulate
 
 S = 1_000_000
@@ -121,6 +122,7 @@ class TestTheDefaultSchedule:
         intervals = {entry.signal: entry.interval_us // S for entry in load_schedule(DEFAULT).entries}
         assert intervals == {
             "Q_TRIGGER_INTROSPECTION": 5,
+            "Q_TRIGGER_AFFECT": 10,
             "Q_TRIGGER_CURIOSITY": 60,
             "Q_TRIGGER_ACTION_PROCESSING": 300,
             "Q_TRIGGER_INVESTIGATION": 300,
@@ -133,15 +135,16 @@ class TestTheDefaultSchedule:
             "Q_TRIGGER_OPTIMISATION": 60,
         }
 
-    def test_introspection_is_not_adaptive_and_curiosity_and_actions_are(self) -> None:
+    def test_introspection_and_affect_are_not_adaptive_and_curiosity_and_actions_are(self) -> None:
         adaptive = {entry.name: entry.adaptive for entry in load_schedule(DEFAULT).entries}
         assert not adaptive["introspection_scan"]
+        assert not adaptive["affect_sensing"]
         assert adaptive["curiosity_generation"]
         assert adaptive["action_processing"]
 
     def test_no_two_entries_share_a_second_in_the_whole_hyperperiod(self) -> None:
         seconds = [(beat.due_us or 0) // S for beat in simulate(load_schedule(DEFAULT).entries, 0, hours=1)]
-        assert len(seconds) == len(set(seconds)) == 3600 * 2 // 5 + 240 + 4 * 60 + 2 * 12 + 2
+        assert len(seconds) == len(set(seconds)) == 3600 * 2 // 5 + 360 + 240 + 4 * 60 + 2 * 12 + 2
 
     def test_a_day_has_all_its_beats_in_order_and_on_time(self) -> None:
         entries = load_schedule(DEFAULT).entries

@@ -12,8 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from kloros.orchestration.proof import Dues, Window, judge_schedule
 from kloros.orchestration.schedule import Schedule
-from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
+from kloros.orchestration.schedule_entry import Beat, Change, Entry, EntryState, Skipped
+from kloros.orchestration.wishes import HOLD, Wish, wanted_pace, without_expired
 
 GRACE_US = 3
 NAMES = ("a", "b", "c")
@@ -53,7 +55,8 @@ class History:
 def intervals_until_now(entry: Entry, state: EntryState) -> set[int]:
     """The intervals an entry has, and those it comes to as what was set for a while runs out."""
     bases = {state.override_us or entry.interval_us} | ({entry.interval_us} if state.override_until_us else set())
-    paces = {state.pace} | ({1.0} if state.pace_until_us else set())
+    moments = sorted({wish.until_us for wish in state.wishes.values() if wish.until_us is not None})
+    paces = {state.pace} | {wanted_pace(without_expired(state.wishes, moment_us)) for moment_us in moments}
     paced = {min(max(round(base / pace), 2), 80) for base in bases for pace in paces if pace != 1.0}
     return {state.timeline.interval_us} | paced | (bases if 1.0 in paces else set())
 
@@ -68,6 +71,7 @@ class World(RuleBasedStateMachine):
         self.never_retimed = set(self.entries)
         self.paused: set[str] = set()
         self.older: tuple[bytes, dict[str, set[int]]] | None = None
+        self.ledgers: dict[str, tuple[list[Change], list[int], list[Skipped]]] = {}
 
     @staticmethod
     def entry(name: str, spec: tuple[int, int, str, int]) -> Entry:
@@ -152,6 +156,19 @@ class World(RuleBasedStateMachine):
         self.schedule.set_pace(name, pace, self.wall_us, ttl)
         self.wake()
 
+    @rule(
+        data=st.data(),
+        source=st.sampled_from(["mood", "backlog"]),
+        pace=st.sampled_from([HOLD, 0.25, 0.5, 1.0, 2.0, None]),
+        ttl=SHORT,
+    )
+    def somebody_wishes_a_pace(self, data: st.DataObject, source: str, pace: float | None, ttl: int) -> None:
+        name = self.any_entry(data)
+        self.never_retimed.discard(name)
+        wish = None if pace is None else Wish(pace, self.wall_us + ttl, "a mood")
+        self.schedule.wish(name, source, wish, self.wall_us)
+        self.wake()
+
     @rule(data=st.data(), spec=ENTRY)
     def reload_with_a_changed_entry(self, data: st.DataObject, spec: tuple[int, int, str, int]) -> None:
         name = self.any_entry(data)
@@ -192,8 +209,11 @@ class World(RuleBasedStateMachine):
     def restart(self, downtime: int, step: int) -> None:
         """The process comes back from what it remembered, perhaps to another wall clock."""
         self.wall_us += step
+        self.write_ledger([])
         states = msgspec.json.encode(self.schedule.states())
-        self.older = self.older or (states, {name: set(history.dues) for name, history in self.histories.items()})
+        if self.older is None:
+            self.older = states, {name: set(history.dues) for name, history in self.histories.items()}
+            self.older_ledgers = {name: tuple(list(part) for part in parts) for name, parts in self.ledgers.items()}
         self.come_back(states, downtime)
         self.wake()
 
@@ -204,6 +224,7 @@ class World(RuleBasedStateMachine):
         assert self.older is not None
         states, dues = self.older
         self.older = None
+        self.ledgers = self.older_ledgers  # written in one transaction with the states
         self.come_back(states, downtime)
         self.never_retimed.clear()
         self.paused = {view.entry.name for view in self.schedule.views() if view.state.paused}
@@ -229,13 +250,43 @@ class World(RuleBasedStateMachine):
 
     # What must hold
 
+    def write_ledger(self, beats: list[Beat]) -> None:
+        for name, state in self.schedule.states().items():
+            changes, _emitted, skips = self.ledgers.setdefault(name, ([], [], []))
+            changes += state.changes
+            skips += state.skips
+            state.changes, state.skips = [], []
+        for beat in beats:
+            if beat.due_us is not None:
+                self.ledgers[beat.entry.name][1].append(beat.due_us)
+
+    @rule()
+    def every_due_beat_is_proven(self) -> None:
+        """Rule 15: due = emitted + skipped, by the plans alone."""
+        self.write_ledger([])
+        for name, (changes, emitted, skips) in self.ledgers.items():
+            view = self.schedule.view(name) if name in self.entries else None
+            dues = Dues(changes)
+            if view is None or view.state.paused or view.state.is_held or self.schedule.suspended:
+                continue  # what falls due meanwhile is settled afterwards
+            owed_us = view.state.owed_us  # had come, and comes again after a step back
+            settled_us = view.state.cursor_us if owed_us is None else owed_us - 1
+            tally, wrong = judge_schedule(name, dues, emitted, skips, Window(0, settled_us))
+            assert wrong == []
+            skipped = sum(skip.count for skip in skips)
+            assert tally.due == tally.emitted + sum(tally.skipped.values()) == len(set(emitted)) + skipped
+            assert len(set(emitted)) == len(emitted)
+
     def wake(self) -> None:
         for view in self.schedule.views():
             self.histories[view.entry.name].ran_at(*intervals_until_now(view.entry, view.state))
+            if view.state.is_held:
+                self.restart_silence(view.entry.name)
         beats = self.schedule.advance(self.wall_us)
         assert not (beats and self.schedule.suspended), "maintenance means no beats"
         for view in self.schedule.views():
             self.histories[view.entry.name].ran_at(view.state.timeline.interval_us)
+        self.write_ledger(beats)
         for beat in beats:
             self.check_beat(beat)
         for name in {beat.entry.name for beat in beats if beat.due_us is not None}:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from kloros.affect.affect_daemon import AffectDaemon
 from kloros.clock import SystemClock
 from kloros.consumers.action_consumer_daemon import ActionConsumerDaemon
 from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
@@ -39,6 +40,7 @@ SUITE: tuple[type[Daemon], ...] = (
     ShadowDaemon,
     TournamentConsumerDaemon,
     DecayDaemon,
+    AffectDaemon,
     OptimiserDaemon,
     SchedulerDaemon,
 )

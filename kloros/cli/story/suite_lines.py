@@ -7,6 +7,7 @@ from typing import Any
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import (
+    AffectFacts,
     ChangedFacts,
     ControlFacts,
     CycleReportFacts,
@@ -83,7 +84,8 @@ def _control(message: Message, facts: ControlFacts) -> Line:
 def _changed(message: Message, facts: ChangedFacts) -> Line:
     style = "green" if facts.ok else "red"
     if facts.request_id is None and facts.detail:  # its own news: the detail says it all
-        return Line(message.ts, f"{publisher(message)}: {facts.detail}", style, is_reaction=True)
+        about = "" if facts.schedule is None or facts.schedule in facts.detail else f"{facts.schedule}: "
+        return Line(message.ts, f"{publisher(message)}: {about}{facts.detail}", style, is_reaction=True)
     about = f"{facts.op} {facts.schedule}" if facts.schedule else facts.op
     detail = f" ({facts.detail})" if facts.detail else ""
     text = f"{publisher(message)}: {about} {'done' if facts.ok else 'refused'}{detail}"
@@ -133,6 +135,18 @@ def _drop(message: Message, facts: DropFacts) -> Line:
     return Line(message.ts, f"{message.signal}: {facts.observer} dropped {facts.dropped} {facts.signal}", "red")
 
 
+def _affect(message: Message, facts: AffectFacts) -> Line:
+    if message.signal == "AFFECT_STATE":
+        mood = facts.state.get("mood", "unknown") if isinstance(facts.state, dict) else facts.state
+        return Line(message.ts, f"{message.signal}: {mood or 'unknown'}{because(facts.cause)}", "dim")
+    if message.signal == "AFFECT_STATE_CHANGE":
+        return Line(message.ts, f"{message.signal}: now {facts.state or 'unknown'}{because(facts.cause)}", "cyan")
+    span = "" if facts.ttl_s is None else f" for {duration(facts.ttl_s)}"
+    by = "" if facts.requester is None else f", injected by {facts.requester}"
+    style = "bold red" if message.signal == "AFFECT_EMERGENCY_BRAKE" else "yellow"
+    return Line(message.ts, f"{message.signal}{span}{by}{because(facts.cause)}", style)
+
+
 def _asked(message: Message, facts: StatusRequestFacts) -> Line:
     whom = facts.zooid or "everyone"
     return Line(message.ts, f"{message.signal}: {facts.requester or publisher(message)} asks {whom}", "dim")
@@ -152,4 +166,5 @@ SUITE_TELLERS: dict[type[Facts], Callable[[Message, Any], Line]] = {
     GapFacts: _gap,
     DropFacts: _drop,
     StatusRequestFacts: _asked,
+    AffectFacts: _affect,
 }

@@ -93,6 +93,11 @@ def lasting(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
+def counted(count: int, what: str, plural: str | None = None) -> str:
+    """`1 process`, `3 processes`."""
+    return f"{count} {what if count == 1 else plural or what + 's'}"
+
+
 def several(names: Iterable[str], most: int = 4) -> str:
     """`a, b and 3 more`."""
     known = list(names)

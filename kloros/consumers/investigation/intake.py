@@ -34,8 +34,11 @@ class Desk:
     ) -> list[InvestigationFacts]:
         """Let it wait; returns what ended at once because of it: itself, or the least valuable that waits."""
         question = bounded(question)
-        if store.is_known(question.question_id):
-            self._count("question_known")
+        if store.has_ended(question.question_id):
+            self._count("question_ended_before")
+            return []
+        if store.renew(question):
+            self._count("question_renewed")
             return []
         now_us = self._clock.wall_us()
         store.add(question, now_us)

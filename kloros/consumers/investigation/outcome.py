@@ -13,7 +13,7 @@ _TEXTS = ("question", "hypothesis", "gap_name")
 ID_CHARS = 256
 _TEXT_CHARS, _LINES, _LINE_CHARS = 500, 50, 300
 SUPPRESSED = "Not looked into: the last {count} investigations of this failed ({reason})."
-REFUSED = "Not looked into: {limit} questions wait already, each of them worth more."
+REFUSED = "Not looked into: {limit} questions wait already, none of them worth less."
 WITHDRAWN = "Not looked into: the finding ended before."
 TIMED_OUT = "Nothing was found out within {timeout_s:g} s."
 

@@ -135,9 +135,10 @@ class Pool:
         for job in running:
             if job.deadline is not None:
                 job.deadline.call_off()
+        given_up_s = self._clock.monotonic_s() + _GRACE_S
         for job in running:
             if job.thread is not None:
-                job.thread.join(_GRACE_S)
+                job.thread.join(max(0.01, min(_GRACE_S, given_up_s - self._clock.monotonic_s())))
             job.took_s = self._clock.monotonic_s() - job.started_s
             if job.answer is None:
                 self._give_up(job)

@@ -26,8 +26,13 @@ CREATE TABLE failures (
 ) WITHOUT ROWID
 """
 
-_ADD = "INSERT INTO questions (question_id, gap_id, capability_key, worth, is_urgent, arrived_us, body) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: E501
-_KNOWN = "SELECT 1 FROM questions WHERE question_id = ?1 UNION ALL SELECT 1 FROM investigations WHERE question_id = ?1"
+# Who came later has the later moment, also when the clock stood still or was set back meanwhile.
+_ADD = """
+INSERT INTO questions (question_id, gap_id, capability_key, worth, is_urgent, arrived_us, body)
+VALUES (?, ?, ?, ?, ?, max(?, coalesce((SELECT max(arrived_us) + 1 FROM questions), 0)), ?)
+"""
+_HAS_ENDED = "SELECT 1 FROM investigations WHERE question_id = ?"
+_RENEW = "UPDATE questions SET worth = max(worth, ?), is_urgent = max(is_urgent, ?), body = ? WHERE question_id = ?"
 _WAITING = "SELECT question_id, worth, is_urgent, arrived_us, spent_s FROM questions"
 _BODY = "SELECT body, arrived_us FROM questions WHERE question_id = ?"
 _OF_GAP = "SELECT question_id FROM questions WHERE gap_id = ? ORDER BY arrived_us, question_id"
@@ -62,9 +67,14 @@ class InvestigationStore:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
-    def is_known(self, question_id: str) -> bool:
-        """Whether it waits, or has ended."""
-        return bool(self._rows.query(_KNOWN, (question_id,)))
+    def has_ended(self, question_id: str) -> bool:
+        """Whether that question has ended."""
+        return bool(self._rows.query(_HAS_ENDED, (question_id,)))
+
+    def renew(self, question: QuestionFacts) -> bool:
+        """A question that waits is told again, perhaps more urgently; returns whether it waits."""
+        values = (worth_of(question), is_urgent(question), _encoder.encode(question), question.question_id)
+        return bool(self._rows.execute(_RENEW, values))
 
     def add(self, question: QuestionFacts, arrived_us: int) -> None:
         """A question comes to wait."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kloros.consumers.investigation.ends import SETUP_STEPS, US_PER_S, Life, read_life, signal_name
-from kloros.consumers.investigation.evidence import Evidence, lasting
+from kloros.consumers.investigation.evidence import Evidence, counted, lasting
 from kloros.consumers.investigation.troubles import last_trouble, telling_line
 from kloros.machine.journal_query import JournalLine
 from kloros.machine.unit_state import UnitState
@@ -50,7 +50,7 @@ def tell_state(evidence: Evidence, state: UnitState, now_us: int) -> None:
     evidence.saw(**{name: state.number(source) for name, source in _LIMITS.items()})
     since = f" for {lasting(in_state_s)}" if in_state_s is not None and in_state_s > 0 else ""
     about = [f"result {result}"] if evidence.holds("result") else []
-    about += [f"{evidence.count('restarts')} automatic restarts"] if evidence.holds("restarts") else []
+    about += [counted(evidence.count("restarts"), "automatic restart")] if evidence.holds("restarts") else []
     evidence.note(f"{state.name} is {active} ({sub}){since}" + (f", {', '.join(about)}" if about else ""))
     if state.text("LoadState") not in ("loaded", ""):
         evidence.note(f"systemd says of its unit file: {state.text('LoadState')}; {state.load_error}".rstrip("; "))

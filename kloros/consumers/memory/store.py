@@ -45,6 +45,8 @@ _SELECT = (
     "SELECT number, key, sector, importance, born_us, created_us, accessed_us, times, gap_id, severity, text, note, "
     "related FROM memory_figures JOIN memory_words USING (number)"
 )
+_LATEST_FIRST = "ORDER BY accessed_us DESC, number DESC"
+_ABOUT = "SELECT number FROM memory_words WHERE (text || ' ' || note || ' ' || key) LIKE ? ESCAPE '!'"
 _LAST_NUMBER = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_figures'), 0)"
 _PAGE = "SELECT number, sector, importance, born_us FROM memory_figures WHERE number > ? ORDER BY number LIMIT ?"
 
@@ -123,10 +125,11 @@ class MemoryReader:
             conditions.append("sector = ?")
             values.append(sector)
         if about is not None:
-            conditions.append("(text || ' ' || note || ' ' || key) LIKE ? ESCAPE '!'")
+            conditions.append(f"number IN ({_ABOUT})")
             values.append(f"%{_escaped(about)}%")
-        where = " AND ".join(conditions)
-        return self._some(f"WHERE {where} ORDER BY accessed_us DESC, number DESC LIMIT ?", *values, limit)
+        # Chosen by their figures alone: sorting a million with all their words takes seconds.
+        chosen = f"SELECT number FROM memory_figures WHERE {' AND '.join(conditions)} {_LATEST_FIRST} LIMIT ?"
+        return self._some(f"WHERE number IN ({chosen}) {_LATEST_FIRST}", *values, limit)
 
     def _some(self, clause: str, *values: object) -> list[Memory]:
         return [_memory(row) for row in self._source.query(f"{_SELECT} {clause}", values)]

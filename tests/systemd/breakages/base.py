@@ -12,10 +12,15 @@ RUNS = "ExecStart=/bin/sleep infinity"
 class Ends(StrEnum):
     """What a finding ends in."""
 
-    FLAG = "flag for review"
-    HELPED = "acted, and it helped"
-    APPROVAL = "acted once approved"
-    NO_HELP = "acted, in vain: flag for review"
+    FLAG = "flag"
+    HELPED = "helped"
+    APPROVED = "helped once approved"
+    NO_HELP = "no help, flag"
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it is over without anybody's mending."""
+        return self in (Ends.HELPED, Ends.APPROVED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +60,29 @@ def broken_unit(
     broken: str,
     text: str,
     *,
-    mended: str = RUNS,
+    mended: str | None = RUNS,
     files: Mapping[str, str] | None = None,
+    first: str = "",
     then: str = "",
     mending: str = "",
     concluded: str,
     evidence: tuple[str, ...],
     ends: Ends = Ends.FLAG,
 ) -> Breakage:
-    """A service that is started and fails; mended, it runs. then: what is done to it after its start."""
-    unit = f"try-{kind.replace(' ', '-')}.service"
+    """A service that is started and fails; mended, it runs. first, then: what is done before and after.
+
+    mended: the unit as it is right; None for one that was right all along.
+    """
+    unit = f"try-{kind.replace(' ', '-').lower()}.service"
     again = f"{mending}\nsystemctl reset-failed {unit} || true\nsystemctl restart --no-block {unit}"
     return Breakage(
         kind=kind,
         broken=broken,
         gap_name=unit,
         files={unit_file(unit): service(text), **(files or {})},
-        commands=f"systemctl start --no-block {unit}\n{then.format(unit=unit)}",
-        repaired={unit_file(unit): service(mended)},
-        mending=again,
+        commands=f"{first}\nsystemctl start --no-block {unit}\n{then.format(unit=unit)}",
+        repaired={unit_file(unit): service(mended)} if mended else {},
+        mending="" if ends.by_itself else again,
         concluded=concluded,
         evidence=evidence,
         ends=ends,

@@ -1,23 +1,40 @@
-"""What a machine has only so much of: room, inodes, CPU, memory, a reader's patience. And the suite itself, attacked."""
+"""What a machine has only so much of (room, inodes, CPU, memory, a reader's patience); and the suite itself, killed."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from tests.systemd.breakages.base import Breakage, service, unit_file
 
 SMALL_DISK = "/srv/try-small-disk"
 FEW_INODES = "/srv/try-few-inodes"
 HOG_CPU, HOG_MEMORY, FLOOD, KILLER = (f"try-{name}.service" for name in ("hog-cpu", "hog-memory", "flood", "killer"))
-# Of all memory; the settings of the test call so much more than there was before trouble.
+# Of all memory, more than there was in use before; the settings of the test call less than that low already.
 HOG_SHARE = 0.15
-HOGS = (
-    "/usr/bin/python3 -c \"import os, time; pages = os.sysconf('SC_PHYS_PAGES');"
-    f" hoard = b'x' * int({HOG_SHARE} * pages * os.sysconf('SC_PAGE_SIZE')); time.sleep(1e6)\""
-)
+HOG_MAY_LEAVE_KIB = "/etc/try-hog-memory"
+HOG = f"""#!/usr/bin/python3
+import time
+hoard, wanted_kib = [], int(open("{HOG_MAY_LEAVE_KIB}").read())
+while True:
+    available_kib = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
+    if available_kib > wanted_kib and len(hoard) < 200:
+        hoard.append(b"x" * (64 << 20))
+    else:
+        time.sleep(0.5)
+"""
 VICTIM = "kloros-shadow.service"
 
 
 def _while_it_runs(
-    unit: str, text: str, *, kind: str, broken: str, gap: tuple[str, str], concluded: str, evidence: tuple[str, ...]
+    unit: str,
+    text: str,
+    *,
+    kind: str,
+    broken: str,
+    gap: tuple[str, str],
+    concluded: str,
+    evidence: tuple[str, ...],
+    files: Mapping[str, str] | None = None,
 ) -> Breakage:
     """A trouble that lasts for as long as a unit runs."""
     return Breakage(
@@ -25,7 +42,7 @@ def _while_it_runs(
         broken=broken,
         gap_type=gap[0],
         gap_name=gap[1],
-        files={unit_file(unit): service(text)},
+        files={unit_file(unit): service(text), **(files or {})},
         commands=f"systemctl start {unit}",
         mending=f"systemctl stop {unit}",
         concluded=concluded,
@@ -56,7 +73,7 @@ RESOURCES = (
     ),
     _while_it_runs(
         HOG_CPU,
-        "Nice=19\nExecStart=/bin/sh -c 'for each in $(seq $(($(nproc) + 2))); do while :; do :; done & done; wait'",
+        "Nice=10\nExecStart=/bin/sh -c 'for each in $(seq $(($(nproc) + 2))); do while :; do :; done & done; wait'",
         kind="CPU hog",
         broken="two more busy loops than there are processors",
         gap=("pressure_cpu", "cpu"),
@@ -65,7 +82,8 @@ RESOURCES = (
     ),
     _while_it_runs(
         HOG_MEMORY,
-        f"ExecStart={HOGS}",
+        "ExecStart=/srv/try-hog",
+        files={"/srv/try-hog": HOG},
         kind="memory hog",
         broken=f"a program that takes {HOG_SHARE:.0%} of the machine's memory (the test's settings call that low)",
         gap=("memory_low", "memory"),

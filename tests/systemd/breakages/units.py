@@ -11,6 +11,11 @@ READS_CONFIG = (
     f"ExecStart={PYTHON} -c \"import time, tomllib; tomllib.load(open('/etc/try-config.toml', 'rb')); time.sleep(1e6)\""
 )
 WRITES_BOOK = f"User=nobody\nExecStart={PYTHON} -c \"import time; open('/srv/try-private/book', 'a'); time.sleep(1e6)\""
+HANGS_ONCE = (
+    "Type=notify\nNotifyAccess=all\nWatchdogSec=1s\nLimitCORE=0\n"
+    "ExecStart=/bin/sh -c 'systemd-notify --ready; test -e /srv/hung || { touch /srv/hung; exec sleep infinity; };"
+    " while :; do systemd-notify WATCHDOG=1; sleep 0.4; done'"
+)
 
 UNITS = (
     broken_unit(
@@ -45,17 +50,17 @@ UNITS = (
     broken_unit(
         "crash loop",
         "a program that ends with an error at once, Restart=always: systemd gives up after 5 starts",
-        "Restart=always\nRestartSec=50ms\nExecStart=/bin/sh -c 'echo \"fatal: no licence for this machine\" >&2; exit 7'",
+        "Restart=always\nRestartSec=50ms\nExecStart=/bin/sh -c 'echo \"fatal: no licence found\" >&2; exit 7'",
         concluded=r"too often|again and again|crash|given up|start limit",
-        evidence=(r"no licence for this machine", r"status 7"),
+        evidence=(r"no licence found", r"status 7"),
     ),
     broken_unit(
         "OOM kill",
         "a program that needs 48 MB, under MemoryMax=40M",
         f"MemoryMax=40M\nMemorySwapMax=0\n{NEEDS_48_MB}",
         concluded=r"memory",
-        evidence=(r"40(\.0)? ?Mi?B|MemoryMax", r"[Kk]illed process|oom"),
-        ends=Ends.APPROVAL,
+        evidence=(r"MemoryMax", r"Killed process|result oom-kill|killed for want of memory"),
+        ends=Ends.APPROVED,
     ),
     broken_unit(
         "port in use",
@@ -63,6 +68,7 @@ UNITS = (
         f"ExecStart={SERVES.format(port=8087)}",
         mended=f"ExecStart={SERVES.format(port=8088)}",
         files={unit_file("try-holder.service"): service(f"ExecStart={SERVES.format(port=8087)}")},
+        first="systemctl start try-holder; until ss --listening --tcp --no-header | grep -q :8087; do sleep 0.05; done",
         concluded=r"8087",
         evidence=(r"[Aa]ddress already in use", r"8087 is held by .*try-holder\.service"),
     ),
@@ -70,7 +76,7 @@ UNITS = (
         "permission denied",
         "a program of the user nobody that writes to a file of root's",
         WRITES_BOOK,
-        mended=WRITES_BOOK,
+        mended=None,
         mending="chmod 755 /srv/try-private; chown nobody /srv/try-private/book",
         files={"/srv/try-private/book": "begun by root\n"},
         concluded=r"/srv/try-private/book",
@@ -80,7 +86,7 @@ UNITS = (
         "config error",
         "a program whose settings file has a line that is no TOML",
         READS_CONFIG,
-        mended=READS_CONFIG,
+        mended=None,
         mending="printf 'interval = 5\\n' >/etc/try-config.toml",
         files={"/etc/try-config.toml": "interval = \n"},
         concluded=r"config|settings",
@@ -103,18 +109,42 @@ UNITS = (
     ),
     broken_unit(
         "watchdog time-out",
-        "a program that says READY and then hangs; WatchdogSec=1s",
-        "Type=notify\nNotifyAccess=all\nWatchdogSec=1s\nLimitCORE=0\n"
-        "ExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep infinity'",
+        "a program that says READY and then hangs, the first time; WatchdogSec=1s",
+        HANGS_ONCE,
+        mended=None,
         concluded=r"watchdog|hung|hang",
         evidence=(r"[Ww]atchdog",),
+        ends=Ends.HELPED,
+    ),
+    broken_unit(
+        "killed",
+        "SIGKILL, once, for a program without Restart=",
+        RUNS,
+        mended=None,
+        then="systemctl kill --signal=KILL {unit}",
+        concluded=r"SIGKILL",
+        evidence=(r"signal 9",),
+        ends=Ends.HELPED,
+    ),
+    broken_unit(
+        "peer away",
+        "a program that ends when it cannot reach its server, which is away for a few seconds",
+        f"ExecStart={PYTHON} -c \"import socket, time; kept = socket.create_connection(('127.0.0.1', 8089));"
+        ' time.sleep(1e6)"',
+        mended=None,
+        files={unit_file("try-peer.service"): service(f"ExecStart={SERVES.format(port=8089)}")},
+        then="systemd-run --quiet --on-active=3s systemctl start try-peer.service",
+        concluded=r"refused",
+        evidence=(r"ConnectionRefusedError",),
+        ends=Ends.HELPED,
     ),
     broken_unit(
         "segmentation fault",
-        "a program that reads address 0",
+        "a program that reads address 0 each time it is started",
         f'LimitCORE=0\nExecStart={PYTHON} -c "import ctypes; ctypes.string_at(0)"',
-        concluded=r"SEGV|segmentation|crash",
+        concluded=r"SEGV",
         evidence=(r"SEGV|signal 11",),
+        ends=Ends.NO_HELP,
     ),
     Breakage(
         kind="failed dependency",

@@ -7,7 +7,7 @@ from pathlib import Path
 from kloros.consumers.introspection.findings import Severity, Symptom
 from kloros.consumers.introspection.scanners.base import Now
 from kloros.consumers.introspection.scanners.thresholds import Levels, Percent, ScannerSettings
-from kloros.errors import CannotObserve
+from kloros.machine.meminfo import read_meminfo
 
 _KIB_PER_MIB = 1024
 
@@ -32,11 +32,8 @@ class MemoryScanner:
         self._path = proc / "meminfo"
 
     def scan(self, now: Now) -> list[Symptom]:
-        try:
-            sizes_kib = parse_meminfo(self._path.read_text(encoding="ascii"))
-            total_kib, available_kib = sizes_kib["MemTotal"], sizes_kib["MemAvailable"]
-        except (OSError, KeyError) as error:
-            raise CannotObserve(f"{self._path} does not tell how much memory is available ({error})") from error
+        sizes_kib = read_meminfo(self._path)
+        total_kib, available_kib = sizes_kib["MemTotal"], sizes_kib["MemAvailable"]
         used_percent = 100 * (1 - available_kib / total_kib)
         symptoms = self._judge("memory_low", "memory", self._settings.used, total_kib, available_kib)
         if sizes_kib.get("SwapTotal") and used_percent >= self._settings.swap_matters_above_percent:
@@ -61,8 +58,3 @@ class MemoryScanner:
                 sustains=severity is None,
             )
         ]
-
-
-def parse_meminfo(text: str) -> dict[str, int]:
-    """Sizes in KiB by name."""
-    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in text.splitlines()) if rest}

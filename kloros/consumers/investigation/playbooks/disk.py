@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kloros.chembus.facts_work import QuestionFacts
 from kloros.clock import us_to_seconds
-from kloros.consumers.investigation.evidence import Evidence, lasting, size
+from kloros.consumers.investigation.evidence import Evidence, counted, lasting, size
 from kloros.consumers.investigation.samples import MAX_DIRECTORIES, Sample, Samples, growth, telling_directory
 from kloros.consumers.investigation.settings import DiskSettings
 from kloros.machine.deadline import Deadline
@@ -20,6 +20,7 @@ _FRESH_S = 3_600.0
 _SHOWN = 4
 _SHARE_OF_TIME = 0.7
 _HIDDEN = 0.1
+_CROWD = 100
 JOURNAL = (Path("/var/log/journal"), Path("/run/log/journal"))
 
 
@@ -101,18 +102,17 @@ def _tell_usage(evidence: Evidence, usage: Usage) -> None:
             evidence.note(f"{path}: {size(taken)}")
     if usage.files:
         evidence.saw(top_file=usage.files[0][0], top_file_bytes=usage.files[0][1])
-    if usage.fresh:
-        evidence.saw(fresh_path=usage.fresh[0][0], fresh_bytes=usage.fresh[0][1])
-        evidence.note(
-            f"the largest file that was changed in the last hour: {usage.fresh[0][0]}, {size(usage.fresh[0][1])}"
-        )
+    if usage.fresh and usage.fresh[0][1] >= 0.01 * max(1, usage.total_bytes):
+        path, taken = usage.fresh[0]
+        evidence.saw(fresh_path=path, fresh_bytes=taken)
+        evidence.note(f"the largest file that was changed in the last hour: {path}, {size(taken)}")
     for path, count in usage.crowded[: _SHOWN - 1]:
-        if count >= 0.05 * max(1, usage.entries) and count >= 100:
+        if count >= 0.05 * max(1, usage.entries) and (count >= _CROWD or evidence.holds("is_about_inodes")):
             evidence.note(f"{path} has {count} entries")
     if usage.crowded:
         evidence.saw(crowded_path=usage.crowded[0][0], crowded_count=usage.crowded[0][1])
     if usage.unseen:
-        evidence.lack(f"{usage.unseen} directories (permission denied)")
+        evidence.lack(f"{counted(usage.unseen, 'directory', 'directories')} (permission denied)")
     if not usage.is_whole:
         evidence.lack(f"all of it: time was over, or there were too many entries, after {usage.entries}")
 

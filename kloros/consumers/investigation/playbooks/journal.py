@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from kloros.chembus.facts_work import QuestionFacts
 from kloros.clock import US_PER_S, us_to_seconds
-from kloros.consumers.investigation.evidence import Evidence, lasting
+from kloros.consumers.investigation.evidence import Evidence, counted, lasting
 from kloros.consumers.investigation.playbooks.unit import look_at_unit
 from kloros.consumers.investigation.troubles import last_trouble, path_in, trouble_in
 from kloros.errors import CannotObserve
@@ -21,6 +22,7 @@ _WINDOW_S = 900
 _ERRORS = 3
 _SAMPLES = 3
 _SAMPLE_CHARS = 200
+_NUMBER = re.compile(r"\d+")
 _UNITS = (".service", ".socket", ".mount", ".timer", ".swap", ".path", ".automount")
 
 
@@ -66,6 +68,8 @@ class JournalInvestigator:
         inner = Evidence(playbook=self.name, subject=unit)
         look_at_unit(inner, unit, machine, deadline)
         evidence.seen = inner.seen | evidence.seen
+        if inner.text("load_state") != "loaded":
+            evidence.saw(is_unwell=False)  # it has been removed since, which explains no error
         for line in inner.lines:
             evidence.note(line)
         for lack in inner.lacks:
@@ -84,7 +88,8 @@ def _tell_rate(evidence: Evidence, lines: list[JournalLine], source: str) -> Non
     pids = len({line.pid for line in errors})
     evidence.saw(error_count=len(errors), error_span_s=span_s, error_rate=round(rate, 2), error_pids=pids)
     evidence.note(
-        f"{source} logged {cut}{len(errors)} errors in {lasting(span_s)} ({rate:.1f}/s), from {pids} processes"
+        f"{source} logged {cut}{counted(len(errors), 'error')} in {lasting(span_s)} ({rate:.1f}/s), "
+        f"from {counted(pids, 'process', 'processes')}"
     )
     shapes = Counter(_shape(line.message) for line in errors)
     evidence.saw(error_kinds=len(shapes))
@@ -117,7 +122,7 @@ def _loudest(lines: list[JournalLine]) -> str:
 
 def _shape(message: str) -> str:
     """The message without its numbers, so that alike ones count as one."""
-    return "".join("0" if char.isdigit() else char for char in message[:120])
+    return _NUMBER.sub("0", message[:_SAMPLE_CHARS])
 
 
 def _number(text: str | None) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kloros.chembus.facts_work import QuestionFacts
 from kloros.consumers.investigation.cycle_book import CycleBook
 from kloros.consumers.investigation.entries import entry_of
-from kloros.consumers.investigation.evidence import Evidence, size
+from kloros.consumers.investigation.evidence import Evidence, counted, size
 from kloros.errors import CannotObserve
 from kloros.machine.deadline import Deadline
 from kloros.machine.load import Load, Use, measure
@@ -53,24 +53,31 @@ def look_at_load(
     for use in ranked:
         evidence.note(_line(use, resource))
     if ranked:
-        _tell_top(evidence, resource, ranked[0], load, entries)
+        _tell_top(evidence, resource, ranked, load, entries)
 
 
-def _tell_top(evidence: Evidence, resource: str, top: Use, load: Load, entries: dict[str, str]) -> None:
-    amount, total = {
-        "cpu": (top.cores, load.busy_cores),
-        "memory": (float(top.memory_bytes), evidence.number("total_bytes") - evidence.number("available_bytes")),
-        "io": (top.io_bytes_per_s or top.waited, sum(use.io_bytes_per_s or use.waited for use in load.uses)),
+def _tell_top(evidence: Evidence, resource: str, ranked: list[Use], load: Load, entries: dict[str, str]) -> None:
+    total = {
+        "cpu": load.busy_cores,
+        "memory": evidence.number("total_bytes") - evidence.number("available_bytes"),
+        "io": sum(_amount(use, "io") for use in load.uses),
     }[resource]
+    shares = [_amount(use, resource) / total if total > 0 else 0.0 for use in ranked[:2]]
+    top = ranked[0]
     evidence.saw(
         top_name=top.name, top_unit=top.unit or None, top_pid=top.pid, top_command=top.command,
         top_cores=round(top.cores, 2), top_bytes=top.memory_bytes, top_io=top.io_bytes_per_s,
-        top_share=round(amount / total, 3) if total > 0 else 0.0, top_entry=entry_of(top.unit, entries) or None,
+        top_share=round(shares[0], 3), next_share=round(shares[-1], 3) if len(shares) > 1 else 0.0,
+        top_entry=entry_of(top.unit, entries) or None,
     )  # fmt: skip
 
 
+def _amount(use: Use, resource: str) -> float:
+    return {"cpu": use.cores, "memory": float(use.memory_bytes), "io": use.io_bytes_per_s or use.waited}[resource]
+
+
 def _line(use: Use, resource: str) -> str:
-    who = f"{use.name} ({use.processes} processes, busiest: pid {use.pid}, {use.command})"
+    who = f"{use.name} ({counted(use.processes, 'process', 'processes')}, busiest: pid {use.pid}, {use.command})"
     if resource == "cpu":
         return f"{who} uses {use.cores:.2f} CPUs"
     if resource == "memory":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kloros.chembus.facts_work import QuestionFacts
 from kloros.clock import us_to_seconds
-from kloros.consumers.investigation.evidence import Evidence, lasting, size
+from kloros.consumers.investigation.evidence import Evidence, counted, lasting, size
 from kloros.consumers.investigation.playbooks.unit_details import (
     look_at_dependencies,
     look_at_files,
@@ -106,7 +106,7 @@ def _tell_use(evidence: Evidence, state: UnitState, machine: Machine) -> None:
         resident = sum(process.memory_bytes for process in processes)
         evidence.saw(processes=len(pids), resident_bytes=resident, cpu_s=cpu_s)
         used = f", {lasting(cpu_s)} of CPU time used" if cpu_s else ""
-        evidence.note(f"it has {len(pids)} processes with {size(resident)} of memory{used}")
+        evidence.note(f"it has {counted(len(pids), 'process', 'processes')} with {size(resident)} of memory{used}")
     held = machine.cgroups.throttled(state.group)
     if held is not None:
         evidence.saw(throttled_s=held[1])

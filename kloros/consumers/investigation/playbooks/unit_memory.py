@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kloros.consumers.investigation.evidence import Evidence, size
+from kloros.consumers.investigation.evidence import Evidence, counted, size
 from kloros.errors import CannotObserve
 from kloros.machine.deadline import Deadline
 from kloros.machine.journal_query import no_journal
@@ -33,7 +33,8 @@ def look_at_memory(evidence: Evidence, state: UnitState, machine: Machine, deadl
         evidence.note("memory: " + ", ".join(known))
     if use.oom_kills:
         evidence.saw(oom=True, oom_scope="unit")
-        evidence.note(f"its control group counts {use.oom_kills} processes killed for want of memory (oom_kill)")
+        killed = counted(use.oom_kills, "process", "processes")
+        evidence.note(f"its control group counts {killed} killed for want of memory (oom_kill)")
     if peak and limit and peak >= _FULL * limit:
         evidence.saw(memory_was_full=True)
     was_killed = evidence.text("signal") == "KILL" or "KILL" in evidence.names("kills") or evidence.holds("oom")

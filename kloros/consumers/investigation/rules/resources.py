@@ -11,6 +11,8 @@ from kloros.consumers.investigation.rules.helps import pause_entry, prune_histor
 _ROOM_AGAIN_PERCENT = 85.0
 _MUCH = 0.3
 _MOST_OF_IT = 0.4
+_MUCH_OF_IT, _CLEARLY_MORE = 0.25, 1.8
+_COMMAND_CHARS = 60
 # Of all memory: who holds so much is worth naming, also when there is enough again.
 _LARGE = 0.1
 _NAMES = {"cpu": "CPU time", "memory": "memory", "io": "disk traffic"}
@@ -97,17 +99,25 @@ _DISK = (
 
 
 def _is_hog(resource: str) -> Callable[[Evidence], bool]:
+    """Whether somebody takes most of it, or much and clearly more than anybody else."""
+
     def fits(evidence: Evidence) -> bool:
-        return evidence.text("resource") == resource and evidence.number("top_share") >= _MOST_OF_IT
+        share = evidence.number("top_share")
+        leads = share >= _MUCH_OF_IT and share >= _CLEARLY_MORE * evidence.number("next_share")
+        return evidence.text("resource") == resource and (share >= _MOST_OF_IT or leads)
 
     return fits
+
+
+def _shortly(command: str) -> str:
+    return command if len(command) <= _COMMAND_CHARS else command[: _COMMAND_CHARS - 1] + "…"
 
 
 def _cpu(evidence: Evidence) -> str:
     return (
         f"{evidence.text('top_name')} keeps the CPUs busy: it uses {evidence.number('top_cores'):.1f} of "
         f"{evidence.count('cores')}, which is {evidence.number('top_share'):.0%} of what is used "
-        f"(busiest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')})."
+        f"(busiest process: pid {evidence.count('top_pid')}, {_shortly(evidence.text('top_command'))})."
     )
 
 
@@ -116,7 +126,7 @@ def _memory(evidence: Evidence) -> str:
     return (
         f"{evidence.text('top_name')} holds {size(evidence.number('top_bytes'))} of memory, "
         f"{evidence.number('top_share'):.0%} of what is used "
-        f"(largest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')}).{swap}"
+        f"(largest process: pid {evidence.count('top_pid')}, {_shortly(evidence.text('top_command'))}).{swap}"
     )
 
 
@@ -128,7 +138,7 @@ def _io(evidence: Evidence) -> str:
     )
     return (
         f"{evidence.text('top_name')} {rate}, {evidence.number('top_share'):.0%} of all "
-        f"(busiest process: pid {evidence.count('top_pid')}, {evidence.text('top_command')})."
+        f"(busiest process: pid {evidence.count('top_pid')}, {_shortly(evidence.text('top_command'))})."
     )
 
 

@@ -95,7 +95,7 @@ def _who(what: str) -> Callable[[Evidence], str]:
 
 UNIT_SETUP = (
     Rule(
-        "unit_not_found", lambda e: e.text("load_state") == "not-found",
+        "unit_not_found", lambda e: e.holds("is_unwell") and e.text("load_state") == "not-found",
         "{unit} has no unit file: systemd finds none of that name.", 0.95,
         cure="Install what brings the unit, or remove what asks for it.",
     ),
@@ -104,7 +104,8 @@ UNIT_SETUP = (
         "{unit} is masked: somebody forbade it to be started.", 0.95, cure="systemctl unmask {unit}, if it should run.",
     ),
     Rule(
-        "bad_unit_file", lambda e: e.text("load_state") in ("bad-setting", "error"), _bad_unit_file, 0.95,
+        "bad_unit_file", lambda e: e.holds("is_unwell") and e.text("load_state") in ("bad-setting", "error"),
+        _bad_unit_file, 0.95,
         cure="Correct the unit file (systemd-analyze verify {unit}), then systemctl daemon-reload.",
     ),
     Rule(

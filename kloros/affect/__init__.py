@@ -1,0 +1,1 @@
+"""How the machine feels: from vital signs to a mood, and to signals with a cause."""

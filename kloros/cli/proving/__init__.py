@@ -1,0 +1,1 @@
+"""What `kloros prove` and `kloros why` look at, and what they say."""
