@@ -111,7 +111,7 @@ class Budgets:
         self._live, self._clock = live, clock
 
     def read(self, module: str, name: str) -> Reading:
-        heart = self._live.heart(zooid_of(module), self._clock.monotonic_s())
+        heart = self._live.heart(self._live.zooid_of(module), self._clock.monotonic_s())
         if heart is None or heart.budget_s is None:
             return Reading(None, False, f"no daemon {module} with a {BUDGET} is heard of")
         return Reading(heart.budget_s)
@@ -126,8 +126,9 @@ class Budgets:
         budget_s = None if wanted.is_own or not isinstance(wanted.value, float | int) else float(wanted.value)
         until_ts = None if budget_s is None else us_to_seconds(wanted.until_us)
         facts = CycleBudgetFacts(
-            daemon=zooid_of(wanted.module), budget_s=budget_s, until_ts=until_ts, requester=_requester(wanted)
-        )
+            daemon=self._live.zooid_of(wanted.module), budget_s=budget_s, until_ts=until_ts,
+            requester=_requester(wanted),
+        )  # fmt: skip
         hand.emit("CYCLE_BUDGET", facts)
 
     def _is(self, wanted: Wanted) -> bool:
@@ -143,7 +144,7 @@ class Paces:
 
     def entry_of(self, module: str) -> str | None:
         """The entry of the schedule that a module works for, by its heart."""
-        heart = self._live.heart(zooid_of(module), self._clock.monotonic_s())
+        heart = self._live.heart(self._live.zooid_of(module), self._clock.monotonic_s())
         return heart.schedule if heart else None
 
     def read(self, module: str, name: str) -> Reading:
@@ -181,11 +182,6 @@ class Paces:
     def _runs_at_most(self, name: str, pace: float) -> bool:
         entry = self._live.entries.get(name)
         return entry is not None and (entry.pace <= pace or same(entry.pace, pace))
-
-
-def zooid_of(module: str) -> str:
-    """The daemon that a module is."""
-    return f"{module}_daemon"
 
 
 def module_of(zooid: str) -> str:

@@ -96,7 +96,7 @@ class Profile:
     def _should_speak(self, figures: Figures) -> bool:
         """Whether a module of which nothing was heard should have been: its entry runs, and often enough."""
         now_s, window_s = self._cycle.clock.monotonic_s(), self._settings.profile.window_s
-        heart = self._live.hearts.get(f"{figures.module_name}_daemon")
+        heart = self._live.hearts.get(self._live.zooid_of(figures.module_name))
         entry = self._live.entries.get(heart.schedule or "") if heart else None
         if entry is None or entry.paused or now_s - self._live.began_s < window_s:
             return False

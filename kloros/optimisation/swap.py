@@ -14,7 +14,7 @@ from kloros.clock import Clock, seconds_to_us, us_to_seconds
 from kloros.errors import ArtifactRefused, HelperAway, HelperFailed, HelperRefused, HelperSilent
 from kloros.machine.privileged_client import PrivilegedClient
 from kloros.machine.privileged_protocol import Answer, AnyRequest, Restart
-from kloros.optimisation.levers import Hand, NotDone, Reading, Unfit, Wanted, zooid_of
+from kloros.optimisation.levers import Hand, NotDone, Reading, Unfit, Wanted
 from kloros.optimisation.live import Live
 from kloros.optimisation.settings import HotSwapSettings
 from kloros.storage import artifacts
@@ -115,7 +115,7 @@ class Versions:
     def lost_since(self, stem: str, since_us: int) -> str:
         """What became of the daemon since that moment (wall); empty when it lives on."""
         now_s, now_us = self._clock.monotonic_s(), self._clock.wall_us()
-        heart = self._live.hearts.get(zooid_of(stem))
+        heart = self._live.hearts.get(self._live.zooid_of(stem))
         silent_s = now_s - (heart.at_s if heart else max(self._live.began_s, now_s - us_to_seconds(now_us - since_us)))
         if silent_s > self._settings.silent_s:
             return f"it was silent for {silent_s:.0f} s"
@@ -125,5 +125,5 @@ class Versions:
 
     def serves_since(self, stem: str, since_s: float) -> bool:
         """Whether the daemon began after that moment, and lives."""
-        heart = self._live.heart(zooid_of(stem), self._clock.monotonic_s())
+        heart = self._live.heart(self._live.zooid_of(stem), self._clock.monotonic_s())
         return heart is not None and heart.began_s >= since_s - 0.5 and heart.mode not in ("stopped", "killed")
