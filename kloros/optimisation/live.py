@@ -76,11 +76,6 @@ class Live:
         found = self.hearts.get(zooid)
         return found if found is not None and now_s - found.at_s <= FRESH_S else None
 
-    def zooid_of(self, module: str) -> str:
-        """The daemon that a module is: MODULE_daemon, or, of somebody's own, what is heard of under the very name."""
-        suffixed = f"{module}_daemon"
-        return module if module in self.hearts and suffixed not in self.hearts else suffixed
-
     def is_schedule_known(self, now_s: float) -> bool:
         """Whether the schedule was shown lately."""
         return self.ticked_s is not None and now_s - self.ticked_s <= FRESH_S
