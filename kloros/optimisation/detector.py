@@ -90,10 +90,20 @@ class Detector:
 
     def detect(self, report: Iterable[Figures]) -> list[Weakness]:
         """What is weak now, worst first; the baselines learn from all that is no spike."""
-        found = [weakness for figures in report for weakness in self._judge(figures)]
+        found = []
+        for figures in report:
+            weak = self.judge(figures)
+            found += weak
+            is_spike = any(each.kind is WeaknessKind.LATENCY_SPIKE for each in weak)
+            if not is_spike and figures.calls >= self.config_of(figures.module_name).min_samples:
+                self._learn(figures)
         return sorted(found, key=lambda each: (-each.score, each.module_name, each.kind))
 
-    def _judge(self, figures: Figures) -> Iterator[Weakness]:
+    def judge(self, figures: Figures) -> list[Weakness]:
+        """What is weak in these figures; nothing is learnt from them."""
+        return list(self._weaknesses(figures))
+
+    def _weaknesses(self, figures: Figures) -> Iterator[Weakness]:
         config = self.config_of(figures.module_name)
         if figures.is_silent:
             yield _weakness(
@@ -106,8 +116,6 @@ class Detector:
         found = [*_latency(config, figures), *_errors(config, figures), *_throughput(config, figures)]
         if spike is not None:
             found.append(spike)
-        else:
-            self._learn(config, figures)
         kinds = {each.kind for each in found}
         if {WeaknessKind.HIGH_LATENCY, WeaknessKind.HIGH_ERROR_RATE} <= kinds:
             worst = max(found, key=lambda each: each.severity)
@@ -130,10 +138,10 @@ class Detector:
         return _weakness(config, figures, WeaknessKind.LATENCY_SPIKE, severity_of_latency(ratio),
                          "spike_ratio_threshold", figures.p95_ms, threshold, ratio, told)  # fmt: skip
 
-    def _learn(self, config: DetectorConfig, figures: Figures) -> None:
-        known = self.baselines.get(figures.module_name)
+    def _learn(self, figures: Figures) -> None:
+        known, window = self.baselines.get(figures.module_name), self.config_of(figures.module_name).baseline_window
         if known is not None:
-            self.baselines[figures.module_name] = known.learnt(figures.p95_ms, config.baseline_window)
+            self.baselines[figures.module_name] = known.learnt(figures.p95_ms, window)
         elif len(self.baselines) < MOST_MODULES:
             self.baselines[figures.module_name] = Baseline(figures.p95_ms)
 

@@ -100,11 +100,8 @@ class Driver:
             return changes.undo(change, Verdict.REVERTED, f"{bad} of {good + bad} cycles failed on probation")
         if why := self._journal.desk.versions.lost_since(stem, since_us):
             return changes.undo(change, Verdict.REVERTED, f"{why} on probation")
-        if good >= settings.probation_cycles:
-            figures = self._samples.since(change, stem, now_us)
-            verdict, told = Verdict.CONFIRMED, ""
-            if figures is not None and figures.calls >= min(settings.probation_cycles, self._rules.min_samples):
-                verdict, told = changes.compare(change.baseline, figures, change.aim, self._rules)
+        if good >= settings.probation_cycles and (verdict_told := self._compared(change, stem, now_us)) is not None:
+            verdict, told = verdict_told
             if verdict is Verdict.REVERTED:
                 return changes.undo(change, verdict, told)
             told = f"{good} good cycles on probation"
@@ -112,6 +109,15 @@ class Driver:
         if now_us >= change.lease_until_us:
             return changes.undo(change, Verdict.INCONCLUSIVE, "too few cycles until its probation was over")
         return Step(change, Do.WAIT)
+
+    def _compared(self, change: Change, stem: str, now_us: int) -> tuple[Verdict, str] | None:
+        """What the figures since the swap say; None while there are too few to compare with those from before."""
+        figures, baseline = self._samples.since(change, stem, now_us), change.baseline
+        if baseline is None or baseline.calls < self._rules.min_samples:
+            return Verdict.INCONCLUSIVE, "too little is known of before"
+        if figures is None or figures.calls < self._rules.min_samples:
+            return None
+        return changes.compare(baseline, figures, change.aim, self._rules)
 
     def revert(self, change: Change, reason: str) -> None:
         """Put back what was before, at once."""

@@ -27,8 +27,8 @@ _AIMS = {
 }
 COST_WEIGHT = 0.3
 
-SafetyGate = Callable[[ImprovementAction], bool]
-"""Whether an action may be proposed at all."""
+SafetyGate = Callable[[ImprovementAction], bool | str]
+"""Whether an action may be proposed at all: True, or why not."""
 
 
 class PlannerConfig(msgspec.Struct, frozen=True):
@@ -60,6 +60,8 @@ def plan(
     """
     rules = config or PlannerConfig()
     staged = versions or {}
+    weaknesses = list(weaknesses)
+    failing = {each.module_name for each in weaknesses if each.kind is WeaknessKind.HIGH_ERROR_RATE}
     proposed: dict[tuple[str, ActionKind], ImprovementAction] = {}
     for weakness in weaknesses:
         for kind in REMEDIES[weakness.kind]:
@@ -68,6 +70,8 @@ def plan(
             action = _action(weakness, kind, wall_s, rules, staged)
             if action.priority < rules.threshold:
                 continue
+            if kind is _BUDGET and weakness.module_name in failing:  # a cycle over its budget counts as an error
+                action = msgspec.structs.replace(action, parameters=(("budget_factor", "1.5"), ("aim", "errors")))
             action = _gated(action, is_allowed)
             key = (action.module_name, action.action_kind)
             if key not in proposed or proposed[key].priority < action.priority:
@@ -95,8 +99,8 @@ def _parameters(weakness: Weakness, kind: ActionKind, staged: Mapping[str, tuple
         return (("metric", weakness.metric), ("delta", "-0.1" if down else "0.1"))
     if kind is _BUDGET:
         return (("budget_factor", "1.5"), *aim)
-    if kind is _REDUCE:
-        return (("pace", "0.5"), *aim)
+    if kind is _REDUCE:  # who is asked less often does less; what it does should take less time
+        return (("pace", "0.5"), ("aim", "latency"))
     if kind is _SWAP:
         artifact, sha256 = staged[weakness.module_name]
         return (("artifact", artifact), ("sha256", sha256), *aim)
@@ -107,9 +111,10 @@ def _gated(action: ImprovementAction, is_allowed: SafetyGate | None) -> Improvem
     if is_allowed is None or action.action_kind is _FLAG:
         return action
     try:
-        if is_allowed(action) is True:
+        answer = is_allowed(action)
+        if answer is True:
             return action
-        why = "refused by the safety gate"
+        why = answer if isinstance(answer, str) else "refused by the safety gate"
     except Exception as error:  # noqa: BLE001 - a gate that fails lets nothing pass
         why = f"the safety gate failed: {type(error).__name__}"
     told = f"{action.action_kind} {why}; {action.rationale}"

@@ -12,7 +12,7 @@ import msgspec
 from kloros.chembus.facts import Facts
 from kloros.daemon.batch import Batch
 from kloros.optimisation.changes import Change
-from kloros.optimisation.model import Value
+from kloros.optimisation.model import Value, Verdict
 from kloros.storage.database import Tables
 
 BodyT = TypeVar("BodyT")
@@ -176,7 +176,13 @@ def samples(source: Reads, module: str, since_us: int, up_to_us: int, most: int)
 
 def modules_sampled(source: Reads) -> list[str]:
     """All modules of which there are samples."""
-    return [row[0] for row in source.query("SELECT DISTINCT module FROM samples ORDER BY module")]
+    # From name to name in the index: DISTINCT would read it whole.
+    sql = (
+        "WITH RECURSIVE names(name) AS (SELECT min(module) FROM samples UNION ALL "
+        "SELECT (SELECT min(module) FROM samples WHERE module > name) FROM names WHERE name IS NOT NULL) "
+        "SELECT name FROM names WHERE name IS NOT NULL"
+    )
+    return [row[0] for row in source.query(sql)]
 
 
 # Actions
@@ -225,6 +231,13 @@ def ended_changes(source: Reads, most: int) -> list[Change]:
     """The changes that have ended, newest first."""
     sql = "SELECT body FROM changes WHERE state = 'ended' ORDER BY ended_us DESC LIMIT ?"
     return _bodies(source.query(sql, (most,)), Change)
+
+
+def tried_in_vain(source: Reads, since_us: int) -> set[tuple[str, str]]:
+    """(module, kind) of the changes that ended since then and were not confirmed."""
+    rows = source.query("SELECT body FROM changes WHERE state = 'ended' AND ended_us > ?", (since_us,))
+    ended = _bodies(rows, Change)
+    return {(each.module_name, each.action_kind.value) for each in ended if each.verdict is not Verdict.CONFIRMED}
 
 
 def change(source: Reads, change_id: str) -> Change | None:
