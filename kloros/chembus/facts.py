@@ -155,7 +155,8 @@ class FallbackFacts(Facts, kw_only=True):
 
 
 class HeartbeatFacts(Facts, kw_only=True):
-    """A process lives. `sent` is its last sequence number per signal, so that a lost tail is seen."""
+    """A process lives. `sent` is its last sequence number per signal, so that a lost tail is seen. `artifact`: the
+    staged package that its code is from."""
 
     zooid: str
     niche: str
@@ -172,6 +173,7 @@ class HeartbeatFacts(Facts, kw_only=True):
     counters: dict[str, Count] = field(default_factory=dict)
     sent: dict[str, Count] = field(default_factory=dict)
     budget_s: Positive | None = None
+    artifact: str | None = None
 
 
 class StatusRequestFacts(Facts, kw_only=True):

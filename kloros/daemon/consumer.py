@@ -293,7 +293,8 @@ class Consumer(Daemon):
 
     def status(self) -> str:
         last = "none yet" if self._last_beat is None else str(self._last_beat)
-        return f"{self.mode()}, last beat {last}, backlog {self.backlog}"
+        staged = f", runs {self.artifact}" if self.artifact else ""
+        return f"{self.mode()}, last beat {last}, backlog {self.backlog}{staged}"
 
     def heartbeat_facts(self) -> HeartbeatFacts:
         facts = super().heartbeat_facts()

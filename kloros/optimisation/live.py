@@ -66,15 +66,15 @@ class Live:
         self.entries = {name: entry for entries in self._pages.values() for name, entry in entries.items()}
         self.ticked_s = now_s
 
-    def zooid_of(self, module: str) -> str:
-        """The daemon that a module is: those of the suite are called `<module>_daemon`, others as they like."""
-        ours = f"{module}_daemon"
-        return module if module in self.hearts and ours not in self.hearts else ours
-
     def heart(self, zooid: str, now_s: float) -> Heart | None:
         """A process that is known to live; None when it is not."""
         found = self.hearts.get(zooid)
         return found if found is not None and now_s - found.at_s <= FRESH_S else None
+
+    def zooid_of(self, module: str) -> str:
+        """The daemon that a module is: MODULE_daemon, or, of somebody's own, what is heard of under the very name."""
+        suffixed = f"{module}_daemon"
+        return module if module in self.hearts and suffixed not in self.hearts else suffixed
 
     def is_schedule_known(self, now_s: float) -> bool:
         """Whether the schedule was shown lately."""

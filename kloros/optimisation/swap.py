@@ -1,12 +1,13 @@
 """HOT_SWAP_MODULE: a staged version becomes current by the atomic pointer, the unit is restarted, and must serve.
 
 Only what is staged under `<state>/artifacts` can become current, whole and as its manifest says: nothing is taken from
-the bus but the name of a version and the SHA-256 of its manifest.
+the bus but the name of a version and the SHA-256 of its manifest. Packages, staged by root, are for daemons of a user's
+own; whether one runs, the daemon's heart says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,8 @@ from kloros.storage import artifacts
 _SLACK_US = 1_000_000
 AS_INSTALLED = ""
 """The version of a module that runs with its settings file alone."""
+_OWN_DAEMONS = "kloros-consumer@{module}:"
+_ROOT = 0
 
 
 class Helper(Protocol):
@@ -39,10 +42,12 @@ class Versions:
     """The pointers of modules, and the daemons that run with what they lead to."""
 
     def __init__(
-        self, state: Path, live: Live, clock: Clock, helper: Helper | PrivilegedClient, settings: HotSwapSettings
-    ) -> None:
+        self, state: Path, live: Live, clock: Clock, helper: Helper | PrivilegedClient, settings: HotSwapSettings,
+        owners: Collection[int] = (_ROOT,),
+    ) -> None:  # fmt: skip
+        """owners: who may have staged code."""
         self._root, self._live, self._clock = artifacts.artifacts_under(state), live, clock
-        self._helper, self._settings = helper, settings
+        self._helper, self._settings, self._owners = helper, settings, owners
 
     @property
     def modules(self) -> Mapping[str, str]:
@@ -60,7 +65,10 @@ class Versions:
             owner, version = artifacts.split_name(name)
             if owner != module:
                 raise ArtifactRefused(artifact=name, reason=f"it is not of {module}")
-            artifacts.verify(self._root, module, version, sha256)
+            staged = artifacts.verify(self._root, module, version, sha256, self._owners)
+            if staged.holds_code and not may_run_packages(self._settings, module):
+                told = f"it holds code, and {self.unit_of(module)} is no daemon of a user's own"
+                raise ArtifactRefused(artifact=name, reason=told)
         except ArtifactRefused as refused:
             raise Unfit("artifact_refused", str(refused), must_flag=True) from refused
         return version
@@ -79,15 +87,16 @@ class Versions:
 
     def put(self, wanted: Wanted, hand: Hand) -> None:
         """The pointer, the restart, and a heart that began to beat after it."""
-        version = str(wanted.value or AS_INSTALLED)
+        version, package = str(wanted.value or AS_INSTALLED), None
         try:
             if version == AS_INSTALLED:
                 artifacts.drop_current(self._root, wanted.module)
             else:
-                artifacts.make_current(self._root, wanted.module, version)
+                staged = artifacts.make_current(self._root, wanted.module, version)
+                package = staged.name if staged.holds_code else None
         except (ArtifactRefused, OSError) as error:
             raise NotDone(f"the pointer could not be set: {error}") from error
-        self._restart(wanted, hand)
+        self._restart(wanted, hand, package)
 
     def daemon_of(self, module: str) -> str:
         """The stem of the daemon that runs a module."""
@@ -95,10 +104,9 @@ class Versions:
 
     def unit_of(self, module: str) -> str:
         """The unit that runs a module."""
-        stem = self.daemon_of(module)
-        return self._settings.units.get(stem) or f"kloros-{stem.replace('_', '-')}.service"
+        return unit_of(self._settings, module)
 
-    def _restart(self, wanted: Wanted, hand: Hand) -> None:
+    def _restart(self, wanted: Wanted, hand: Hand, package: str | None) -> None:
         stem, unit = self.daemon_of(wanted.module), self.unit_of(wanted.module)
         asked_s = self._clock.monotonic_s()
         failure = ""
@@ -111,6 +119,9 @@ class Versions:
         left_s = self._settings.start_s - (self._clock.monotonic_s() - asked_s)
         if not hand.wait_until(lambda: self.serves_since(stem, asked_s), max(left_s, 0.0)):
             raise NotDone(f"{unit} does not serve {self._settings.start_s:g} s after its restart{failure}")
+        runs = self._live.hearts[self._live.zooid_of(stem)].artifact
+        if runs != package:
+            raise NotDone(f"{unit} says that it runs {runs or 'the code as installed'}: its journal tells why")
 
     def lost_since(self, stem: str, since_us: int) -> str:
         """What became of the daemon since that moment (wall); empty when it lives on."""
@@ -127,3 +138,14 @@ class Versions:
         """Whether the daemon began after that moment, and lives."""
         heart = self._live.heart(self._live.zooid_of(stem), self._clock.monotonic_s())
         return heart is not None and heart.began_s >= since_s - 0.5 and heart.mode not in ("stopped", "killed")
+
+
+def unit_of(settings: HotSwapSettings, module: str) -> str:
+    """The unit that runs a module."""
+    stem = settings.modules.get(module, module)
+    return settings.units.get(stem) or f"kloros-{stem.replace('_', '-')}.service"
+
+
+def may_run_packages(settings: HotSwapSettings, module: str) -> bool:
+    """Whether a module is run by `kloros consume`, which alone takes code from a staged version."""
+    return unit_of(settings, module).startswith(_OWN_DAEMONS.format(module=module))
