@@ -10,7 +10,7 @@ import typer
 from kloros.cli.module_swap import AS_INSTALLED, EXIT_NOT_DONE, propose, set_pointer
 from kloros.cli.module_versions import (
     Listed,
-    as_owner,
+    code_owners,
     current_of,
     known_modules,
     listed,
@@ -66,7 +66,9 @@ def stage(
     module: ModuleArgument,
     source: Annotated[
         Path,
-        typer.Argument(metavar="PATH", exists=True, help="A TOML file of settings, or a folder of plain files."),
+        typer.Argument(
+            metavar="PATH", exists=True, help="A TOML file of settings; a Python file, or a folder of them."
+        ),
     ],
     version: Annotated[
         str | None, typer.Option("--version", metavar="NAME", help="Its name; default: by its content.")
@@ -74,18 +76,22 @@ def stage(
     about: Annotated[str | None, typer.Option("--about", metavar="TEXT", help="What it is, for whoever looks.")] = None,
     json: JsonOption = False,
 ) -> int:
-    """Stage a version, with the SHA-256 of each file in a manifest; nothing runs with it yet."""
+    """Stage a version, with the SHA-256 of each file in a manifest; nothing runs with it yet.
+
+    Code is for daemons of your own (`kloros consume`), and is staged by root.
+    """
     from kloros.cli.client import requester
-    from kloros.cli.module_staging import check_parameters, name_of, read_files, require_module
+    from kloros.cli.module_staging import check_package, check_parameters, keep, name_of, read_files, require_module
     from kloros.storage import artifacts
 
     require_module(module)
     files = read_files(source)
     if artifacts.PARAMETERS in files:
         check_parameters(module, files[artifacts.PARAMETERS], source)
+    if artifacts.holds_code(files):
+        check_package(module, files, source)
     told = {"by": requester(), "from": source.name, **({"about": about} if about else {})}
-    with as_owner():
-        staged = artifacts.stage(root_of_artifacts(), module, version or name_of(files), files, told)
+    staged = keep(module, version or name_of(files), files, told)
     if json:
         as_json(next(each for each in listed(module) if each.version == staged.version))
         return 0
@@ -130,7 +136,7 @@ def activate(
 
     with readable():
         whole = one_of(version, versions(module), "staged version")
-        artifact = artifacts.verify(root_of_artifacts(), module, whole)
+        artifact = artifacts.verify(root_of_artifacts(), module, whole, owners=code_owners())
     before = current_of(module)
     if before == whole:
         say(f"{module} runs with {whole} already")
@@ -167,7 +173,7 @@ def rollback(
             return 0
         named = one_of(to, versions(module), "staged version") if to else ""
         wanted = "" if installed else named or version_before(module, current)
-        artifact = artifacts.verify(root_of_artifacts(), module, wanted) if wanted else None
+        artifact = artifacts.verify(root_of_artifacts(), module, wanted, owners=code_owners()) if wanted else None
     if direct:
         return set_pointer(module, artifact, current, json)
     if artifact is None:

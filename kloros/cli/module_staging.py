@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from kloros.cli.module_versions import known_modules, swappable
+from kloros.cli.module_versions import as_owner, is_system, known_modules, root_of_artifacts, swappable
+
+if TYPE_CHECKING:
+    from kloros.storage.artifacts import Artifact
+
+_PYTHONS_OWN = "__pycache__"
 
 
 def require_module(module: str) -> None:
@@ -22,10 +29,13 @@ def require_module(module: str) -> None:
 def read_files(source: Path) -> dict[str, bytes]:
     """The files of a version: a TOML file is its parameters, a folder is all that is in it."""
     from kloros.errors import ArtifactRefused
-    from kloros.storage.artifacts import MANIFEST, MAX_FILE_BYTES, MAX_FILES, PARAMETERS
+    from kloros.storage.artifacts import CODE_SUFFIX, MANIFEST, MAX_FILE_BYTES, MAX_FILES, PARAMETERS
 
     try:
-        named = {PARAMETERS: source} if source.is_file() else {each.name: each for each in sorted(source.iterdir())}
+        if source.is_file():
+            named = {source.name if source.suffix == CODE_SUFFIX else PARAMETERS: source}
+        else:
+            named = {each.name: each for each in sorted(source.iterdir()) if each.name != _PYTHONS_OWN}
         named.pop(MANIFEST, None)  # it is made anew
         files = {}
         for name, path in named.items():
@@ -70,6 +80,38 @@ def check_parameters(module: str, body: bytes, source: Path) -> None:
             reader(trial)
         except ConfigError as error:
             raise ConfigError(file=source, key=error.key, found=error.found, expected=error.expected) from error
+
+
+def check_package(module: str, files: dict[str, bytes], source: Path) -> None:
+    """That its daemon would take it; nothing of it is executed. Raises typer.BadParameter, ArtifactRefused."""
+    from kloros.cli.optimiser_mode import settings_in_force
+    from kloros.daemon.packages import check_code
+    from kloros.optimisation.swap import may_run_packages
+
+    settings = settings_in_force().hot_swap
+    if not may_run_packages(settings, module):
+        stem = settings.modules.get(module, module)
+        raise typer.BadParameter(
+            f"only a daemon of your own runs staged code, and {module} is not known as one: under [hot_swap.units] in "
+            f'optimiser_config.toml write {stem} = "kloros-consumer@{module}:YourClass.service"'
+        )
+    check_code(str(source), module, files, source)
+
+
+def keep(module: str, version: str, files: dict[str, bytes], about: dict[str, str]) -> Artifact:
+    """Stage it: parameters as whoever owns the artifacts, code as ourselves. Raises StoreUnusable, ArtifactRefused."""
+    from kloros.errors import StoreUnusable
+    from kloros.storage import artifacts
+
+    root = root_of_artifacts()
+    if not artifacts.holds_code(files):
+        with as_owner():
+            return artifacts.stage(root, module, version, files, about)
+    if is_system() and os.geteuid() != 0:
+        raise StoreUnusable(path=root, reason="code is staged by root; what others could write, no daemon executes")
+    with as_owner():
+        artifacts.make_room(root, module)
+    return artifacts.stage(root, module, version, files, about)
 
 
 def name_of(files: dict[str, bytes]) -> str:

@@ -100,7 +100,9 @@ def _direct_words(artifact: Artifact) -> str:
 
 def set_pointer(module: str, artifact: Artifact | None, before: str | None, json: bool) -> int:
     """Do it past the optimiser, and say so; returns the exit code. `artifact` None: the settings file alone."""
+    from kloros.cli.optimiser_mode import settings_in_force
     from kloros.cli.settings_edit import have_it_read
+    from kloros.optimisation.swap import may_run_packages, unit_of
     from kloros.storage import artifacts
 
     with as_owner():
@@ -116,13 +118,6 @@ def set_pointer(module: str, artifact: Artifact | None, before: str | None, json
         back = f"activate {module} {before}" if before else f"rollback {module} --installed"
         say(styled(f"{module} is to run with {after}: set directly, past the optimiser", "yellow"))
         say(f"nobody verifies it or takes it back; you do: kloros module {back} --direct")
-    unit = _unit(module)
-    return have_it_read(unit, unit, is_installed=is_system(), is_quiet=json)
-
-
-def _unit(module: str) -> str:
-    from kloros.cli.optimiser_mode import settings_in_force
-
-    settings = settings_in_force().hot_swap
-    stem = settings.modules.get(module, module)
-    return settings.units.get(stem) or f"kloros-{stem.replace('_', '-')}.service"
+    hot_swap = settings_in_force().hot_swap
+    unit, must_restart = unit_of(hot_swap, module), may_run_packages(hot_swap, module)
+    return have_it_read(unit, unit, is_installed=is_system(), is_quiet=json, must_restart=must_restart)

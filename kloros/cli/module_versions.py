@@ -78,6 +78,11 @@ def versions(module: str) -> list[str]:
     return [name for _, name in sorted(aged, reverse=True)]
 
 
+def code_owners() -> set[int]:
+    """Who may have staged code here: root; in a suite of one's own, its owner too."""
+    return {0} if is_system() else {0, os.geteuid()}
+
+
 def current_of(module: str) -> str | None:
     """The version in force; None: the module runs with its settings file alone."""
     from kloros.storage.artifacts import current_version
@@ -147,7 +152,7 @@ def listed(module: str) -> list[Listed]:
             staged_ts = (root / module / version / artifacts.MANIFEST).stat().st_mtime
             each = Listed(module=module, version=version, staged_ts=staged_ts, is_in_force=version == current)
             try:
-                artifact = artifacts.verify(root, module, version)
+                artifact = artifacts.verify(root, module, version, owners=code_owners())
             except ArtifactRefused as refused:
                 each.damage = refused.reason
             else:
@@ -169,8 +174,9 @@ def as_owner() -> Iterator[None]:
     is_root = os.geteuid() == 0
     if not is_root and not os.access(there, os.W_OK | os.X_OK):
         raise StoreUnusable(path=root, reason="you may not write there; be root or user kloros")
-    if is_root and owner.st_uid == 0 and is_system() and not root.exists():
-        raise StoreUnusable(path=root, reason="nothing has been installed yet; start kloros.target once")
+    if is_root and owner.st_uid == 0 and is_system():
+        told = "it belongs to root, not to the daemons" if root.exists() else "nothing has been installed yet"
+        raise StoreUnusable(path=root, reason=f"{told}; start kloros.target once")
     if not is_root or owner.st_uid == 0:
         yield
         return

@@ -61,17 +61,24 @@ def write_whole(path: Path, text: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def have_it_read(unit: str, who: str, *, is_installed: bool, is_quiet: bool = False) -> int:
-    """Have the installed daemon read its settings; say how, where that is not for us to do. Returns the exit code."""
+def have_it_read(
+    unit: str, who: str, *, is_installed: bool, is_quiet: bool = False, must_restart: bool = False
+) -> int:  # fmt: skip
+    """Have the installed daemon read its settings; say how, where that is not for us to do. Returns the exit code.
+
+    must_restart: reading again is not enough, for it may be code that is new.
+    """
     import subprocess
 
     if not is_installed or os.geteuid() != 0:
         if not is_quiet:
-            say(f"it holds once {who} has read it: restart the suite, or send it SIGHUP")
+            how = "restart it" if must_restart else "restart the suite, or send it SIGHUP"
+            say(f"it holds once {who} has read it: {how}")
         return 0
+    verb = "try-restart" if must_restart else "try-reload-or-restart"
     try:
         done = subprocess.run(
-            ["systemctl", "try-reload-or-restart", unit], capture_output=True, text=True, timeout=RELOAD_TIMEOUT_S,
+            ["systemctl", verb, unit], capture_output=True, text=True, timeout=RELOAD_TIMEOUT_S,
             check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -80,7 +87,7 @@ def have_it_read(unit: str, who: str, *, is_installed: bool, is_quiet: bool = Fa
         typer.echo(f"kloros: {unit} could not be told: {done.stderr.strip()}", err=True)
         return 1
     if not is_quiet:
-        say(f"{who} was told: it holds with its next work")
+        say(f"{who} was {'started anew' if must_restart else 'told'}: it holds with its next work")
     return 0
 
 
