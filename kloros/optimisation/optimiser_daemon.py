@@ -264,7 +264,7 @@ class OptimiserDaemon(Consumer):
 def _health(cycle: Cycle) -> tuple[int, int]:
     """How many modules are unhealthy, and how many there are, at the last look."""
     report = cycle.load(REPORT, Report)
-    return (0, 0) if report is None else (len(report.unhealthy), max(report.known, 1))
+    return (0, 0) if report is None else report.health
 
 
 if __name__ == "__main__":

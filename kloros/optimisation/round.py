@@ -10,30 +10,22 @@ from kloros.daemon.cycle import Cycle
 from kloros.errors import StoreUnusable
 from kloros.optimisation import store
 from kloros.optimisation.changes import ChangeState
-from kloros.optimisation.detector import Baseline, Detector
+from kloros.optimisation.detector import Detector
 from kloros.optimisation.driver import Driver
+from kloros.optimisation.effects import BUDGET
 from kloros.optimisation.enactor import Enactor
-from kloros.optimisation.levers import module_of
+from kloros.optimisation.fitting import LASTS_WINDOWS, Fitting, standing, what_of
 from kloros.optimisation.live import Live
-from kloros.optimisation.model import (
-    THRESHOLDS,
-    ActionKind,
-    DetectorConfig,
-    Figures,
-    ImprovementAction,
-    Severity,
-    Weakness,
-)
+from kloros.optimisation.looking import BASELINES, Profile
+from kloros.optimisation.model import ActionKind, Figures, ImprovementAction, Severity, Weakness, WeaknessKind
 from kloros.optimisation.planner import PlannerConfig, plan
-from kloros.optimisation.profiler import Profiler
 from kloros.optimisation.renewing import renew
-from kloros.optimisation.settings import OptimiserSettings, detector_of
 from kloros.optimisation.step_journal import Desk, Journal
 from kloros.optimisation.store import Stage, Taken
 
-BASELINES = "baselines"
 REPORT = "report"
-_SILENT_INTERVALS = 3.0
+STANDING = "standing"
+_ALL = 10_000
 _LOOKS_AT = (ChangeState.WRITTEN, ChangeState.UNDOING)
 
 
@@ -46,61 +38,10 @@ class Report(msgspec.Struct):
     unhealthy: list[str]
     known: int
 
-
-class Profile:
-    """How everybody does, from what is kept of their cycles and what is heard of them."""
-
-    def __init__(self, cycle: Cycle, settings: OptimiserSettings, live: Live, own: str) -> None:
-        self._cycle, self._settings, self._live, self._own = cycle, settings, live, module_of(own)
-        self.now_us = cycle.clock.wall_us()
-
-    def figures(self) -> list[Figures]:
-        """Of all that were heard of in the window, or should have been."""
-        profile = self._settings.profile
-        profiler = Profiler(profile.window_s, profile.samples)
-        since_us = self.now_us - seconds_to_us(profile.window_s)
-        for module in store.modules_sampled(self._cycle):
-            if self._is_ignored(module):
-                continue
-            profiler.know(module)
-            for at_us, duration_s, is_error, _outcome in store.samples(
-                self._cycle, module, since_us, self.now_us, profile.samples
-            ):
-                profiler.record(module, duration_s * 1000, at_us, is_error=is_error)
-        for zooid, heart in self._live.hearts.items():
-            if heart.schedule is not None and not self._is_ignored(module_of(zooid)):
-                profiler.know(module_of(zooid))
-        return [each for each in profiler.report(self.now_us) if not each.is_silent or self._should_speak(each)]
-
-    def known(self) -> int:
-        """How many modules there are."""
-        heard = {module_of(zooid) for zooid, heart in self._live.hearts.items() if heart.schedule is not None}
-        return len({*heard, *store.modules_sampled(self._cycle)} - {self._own})
-
-    def detector(self) -> Detector:
-        """With the thresholds in force, and what it has learnt."""
-        base = DetectorConfig(**msgspec.structs.asdict(self._settings.detector))
-        tuned: dict[str, dict[str, float]] = {}
-        for module in self._settings.modules:
-            own = detector_of(self._settings, module)
-            tuned[module] = {metric: float(getattr(own, metric)) for metric in THRESHOLDS}
-        for knob in store.knobs(self._cycle, ActionKind.TUNE_THRESHOLD):
-            if isinstance(knob.value, float | int):
-                tuned.setdefault(knob.module, {})[knob.name] = float(knob.value)
-        return Detector(base, tuned, self._cycle.load(BASELINES, dict[str, Baseline]) or {})
-
-    def _is_ignored(self, module: str) -> bool:
-        own = self._settings.modules.get(module)
-        return module == self._own or (own is not None and own.ignored)
-
-    def _should_speak(self, figures: Figures) -> bool:
-        """Whether a module of which nothing was heard should have been: its entry runs, and often enough."""
-        now_s, window_s = self._cycle.clock.monotonic_s(), self._settings.profile.window_s
-        heart = self._live.hearts.get(self._live.zooid_of(figures.module_name))
-        entry = self._live.entries.get(heart.schedule or "") if heart else None
-        if entry is None or entry.paused or now_s - self._live.began_s < window_s:
-            return False
-        return entry.interval_s / entry.pace * _SILENT_INTERVALS <= window_s
+    @property
+    def health(self) -> tuple[int, int]:
+        """How many modules are unhealthy, and how many there are."""
+        return len(self.unhealthy), max(self.known, 1)
 
 
 class Round:
@@ -124,26 +65,48 @@ class Round:
         """Profile, detect, plan: what is proposed is told, and waits with the rest."""
         figures, detector = self._profile.figures(), self._profile.detector()
         weaknesses = detector.detect(figures)
-        unhealthy = sorted({each.module_name for each in weaknesses if each.severity >= Severity.HIGH})
+        unhealthy = sorted({each.module_name for each in weaknesses if each.severity >= Severity.MEDIUM})
         self.report = Report(self._profile.now_us, figures, weaknesses, unhealthy, self._profile.known())
         self._cycle.save(REPORT, self.report)
         self._cycle.save(BASELINES, detector.baselines)
-        told = self._settings.planner
-        rules = PlannerConfig(
-            told.threshold,
-            most=told.at_most,
-            min_samples=told.min_samples,
-            lives_s=self._settings.limits.wait_at_most_s,
-        )
-        busy = {each.module_name for each in store.open_changes(self._cycle)}
-        free = [each for each in weaknesses if each.module_name not in busy]
-        since_us = self._profile.now_us - seconds_to_us(told.propose_again_s)
-        fresh = [each for each in free if not store.was_proposed(self._cycle, _what(each), since_us)]
-        for each in plan(fresh, us_to_seconds(self._profile.now_us), rules, is_allowed=lambda _action: True):
+        stands = standing(self._cycle.load(STANDING, dict[str, int]) or {}, weaknesses, self._profile.now_us)
+        self._cycle.save(STANDING, stands)
+        for each in self._plan(self.report, detector, stands):
             self._propose(each)
-        for weakness in fresh:
-            store.put_proposal(self._cycle, _what(weakness), self._profile.now_us)
         self._cycle.commit()
+
+    def _plan(self, report: Report, detector: Detector, stands: dict[str, int]) -> list[ImprovementAction]:
+        """What is proposed about what lasts, still holds, and is not being changed already."""
+        now_us, told, window_s = self._profile.now_us, self._settings.planner, self._settings.profile.window_s
+        busy = {self._desk.versions.daemon_of(each.module_name) for each in store.open_changes(self._cycle)}
+        lasting_us = now_us - seconds_to_us(LASTS_WINDOWS * window_s)
+        lasting = [
+            each
+            for each in report.weaknesses
+            if each.module_name not in busy
+            and (each.metric == "calls" or stands[what_of(each)] <= lasting_us)
+            and self._profile.is_still(each, detector)
+        ]
+        if not lasting:
+            return []
+        fitting = Fitting(
+            [each for each in report.weaknesses if each.module_name not in busy],
+            {each.module_name: each for each in report.modules}, window_s,
+            lambda module: us_to_seconds(now_us - stands.get(f"{module}|{WeaknessKind.LATENCY_SPIKE}", now_us)),
+            store.tried_in_vain(self._cycle, now_us - seconds_to_us(told.try_again_s)), self._budget_s,
+        )  # fmt: skip
+        rules = PlannerConfig(told.threshold, _ALL, told.min_samples, self._settings.limits.wait_at_most_s)
+        planned = plan(lasting, us_to_seconds(now_us), rules, is_allowed=fitting.is_allowed)
+        if self._desk.paused():
+            planned = [each for each in planned if each.action_kind is ActionKind.FLAG_FOR_REVIEW]
+        since_us = now_us - seconds_to_us(told.propose_again_s)
+        return fitting.choose(
+            planned, lambda each: store.was_proposed(self._cycle, _what(each), since_us), told.at_most
+        )
+
+    def _budget_s(self, module: str) -> float | None:
+        found = self._desk.levers[ActionKind.INCREASE_BUDGET].read(module, BUDGET).value
+        return found if isinstance(found, float) else None
 
     def _propose(self, action: ImprovementAction) -> None:
         facts = ImprovementFacts(
@@ -159,6 +122,7 @@ class Round:
             kind=action.action_kind.value, raw=raw, source=action.source, taken_us=self._profile.now_us,
         )  # fmt: skip
         store.put_action(self._cycle, taken)
+        store.put_proposal(self._cycle, _what(action), self._profile.now_us)
         self._cycle.emit("Q_IMPROVEMENT_ACTION", facts, incident_id=action.action_id)
         self._cycle.log.info("proposed", action_id=taken.action_id, kind=taken.kind, module=taken.module,
                              why=action.rationale)  # fmt: skip
@@ -220,5 +184,5 @@ class Round:
         self.journal.register.committed()
 
 
-def _what(weakness: Weakness) -> str:
-    return f"{weakness.module_name}|{weakness.kind}|{weakness.metric}"
+def _what(action: ImprovementAction) -> str:
+    return f"{action.module_name}|{action.action_kind}"

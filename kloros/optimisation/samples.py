@@ -37,7 +37,7 @@ class Samples:
         rows = store.samples(self._source, module, edge_us, now_us, profile.samples)
         if len(rows) < least:
             rows = store.samples(self._source, module, since_us, now_us, least)
-        return figures_of(module, rows, _spanned_s(rows, profile.window_s))
+        return figures_of(module, rows, spanned_s(rows, profile.window_s))
 
     def good_and_bad(self, module: str, since_us: int, now_us: int) -> tuple[int, int]:
         """How many cycles ended well, and how many did not."""
@@ -80,7 +80,7 @@ def told(figures: Figures | None) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _spanned_s(rows: Sequence[tuple[int, float, bool, str]], otherwise_s: float) -> float:
+def spanned_s(rows: Sequence[tuple[int, float, bool, str]], otherwise_s: float) -> float:
     """From the first to the last, as if there were one gap more: the same pace gives the same throughput."""
     if len(rows) < 2 or rows[-1][0] <= rows[0][0]:
         return otherwise_s

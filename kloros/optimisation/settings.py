@@ -76,7 +76,7 @@ class ProfileSettings(Settings, frozen=True):
 
     window_s: PositiveSeconds = 900.0
     samples: AtLeastOne = 10_000
-    keep_s: PositiveSeconds = 14_400.0
+    keep_s: PositiveSeconds = 43_200.0
 
 
 class DetectorSettings(Settings, frozen=True):
@@ -109,6 +109,7 @@ class PlannerSettings(Settings, frozen=True):
     at_most: AtLeastOne = 3
     min_samples: AtLeastOne = 5
     propose_again_s: PositiveSeconds = 3600.0
+    try_again_s: Seconds = 86_400.0
 
 
 class HotSwapSettings(Settings, frozen=True):
