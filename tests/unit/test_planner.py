@@ -66,6 +66,13 @@ def test_a_swap_is_no_remedy_where_nothing_is_staged() -> None:
     assert {each.action_kind for each in plan([weak(W.HIGH_LATENCY)], 0.0)} == {K.INCREASE_BUDGET}
 
 
+@pytest.mark.parametrize(("also", "aim"), [((), "latency"), ((W.HIGH_ERROR_RATE,), "errors")])
+def test_more_time_for_who_fails_is_to_make_it_fail_less(also: tuple[WeaknessKind, ...], aim: str) -> None:
+    found = plan([weak(W.HIGH_LATENCY), *(weak(kind) for kind in also)], 0.0)
+    (budget,) = (each for each in found if each.action_kind is K.INCREASE_BUDGET)
+    assert dict(budget.parameters)["aim"] == aim
+
+
 def test_it_is_sorted_first_and_then_cut() -> None:
     report = [weak(W.LATENCY_SPIKE, V.LOW, "alpha"), weak(W.LATENCY_SPIKE, V.CRITICAL, "beta"),
               weak(W.LATENCY_SPIKE, V.HIGH, "gamma")]  # fmt: skip
