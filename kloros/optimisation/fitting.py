@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from kloros.optimisation.model import CHANGES, COSTS, ActionKind, Figures, ImprovementAction, Weakness, WeaknessKind
 
 LASTS_WINDOWS = 1 / 3
@@ -63,7 +65,16 @@ class Fitting:
         first: dict[tuple[str, bool], ImprovementAction] = {}
         for each in sorted(due, key=lambda each: COSTS[each.action_kind]):
             first.setdefault((each.module_name, each.action_kind in CHANGES), each)
-        return sorted(first.values(), key=lambda each: (-each.priority, each.action_id))[:at_most]
+        ordered = sorted(first.values(), key=lambda each: (-each.priority, each.action_id))
+        return [self._aimed(each) for each in ordered[:at_most]]
+
+    def _aimed(self, action: ImprovementAction) -> ImprovementAction:
+        """More time for who runs into its budget is to end that, and not to make it quicker."""
+        budget_s, figures = self.budget_s(action.module_name), self.figures.get(action.module_name)
+        is_budget = action.action_kind is ActionKind.INCREASE_BUDGET
+        if not (is_budget and budget_s and figures and figures.p95_ms >= budget_s * 1000):
+            return action
+        return msgspec.structs.replace(action, parameters=(*action.parameters[:1], ("aim", "errors")))
 
     def _of_module(self, module: str, actions: list[ImprovementAction]) -> list[ImprovementAction]:
         kinds = {each.kind for each in self.weaknesses if each.module_name == module}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.optimisation import store
 from kloros.optimisation.changes import Change
+from kloros.optimisation.fitting import LASTS_WINDOWS
 from kloros.optimisation.model import ActionKind, Figures
 from kloros.optimisation.profiler import nearest_rank
 from kloros.optimisation.settings import OptimiserSettings
@@ -22,22 +23,24 @@ class Samples:
         self._source, self._settings = source, settings
 
     def before(self, module: str, now_us: int) -> Figures | None:
-        """How it does now, whatever was changed when."""
-        return self._newest(module, now_us - seconds_to_us(self._settings.profile.keep_s), now_us)
+        """How it does now, whatever was changed when: over the time that what is acted on has lasted."""
+        window_s = self._settings.profile.window_s * LASTS_WINDOWS
+        return self._newest(module, now_us - seconds_to_us(self._settings.profile.keep_s), now_us, window_s)
 
     def since(self, change: Change, module: str, now_us: int) -> Figures | None:
         """How it does now that a change has settled."""
         settle_us = seconds_to_us(self._settings.verification.settle_s)
-        return self._newest(module, (change.made_us or change.written_us) + settle_us, now_us)
+        return self._newest(module, (change.made_us or change.written_us) + settle_us, now_us,
+                            self._settings.profile.window_s)  # fmt: skip
 
-    def _newest(self, module: str, since_us: int, now_us: int) -> Figures | None:
-        """The figures of the last window; where it holds too few cycles, of the last `min_samples`."""
+    def _newest(self, module: str, since_us: int, now_us: int, window_s: float) -> Figures | None:
+        """The figures of the last `window_s`; where it holds too few cycles, of the last `min_samples`."""
         profile, least = self._settings.profile, self._settings.verification.min_samples
-        edge_us = max(since_us, now_us - seconds_to_us(profile.window_s))
+        edge_us = max(since_us, now_us - seconds_to_us(window_s))
         rows = store.samples(self._source, module, edge_us, now_us, profile.samples)
         if len(rows) < least:
             rows = store.samples(self._source, module, since_us, now_us, least)
-        return figures_of(module, rows, spanned_s(rows, profile.window_s))
+        return figures_of(module, rows, spanned_s(rows, window_s))
 
     def good_and_bad(self, module: str, since_us: int, now_us: int) -> tuple[int, int]:
         """How many cycles ended well, and how many did not."""
