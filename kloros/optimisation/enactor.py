@@ -19,7 +19,8 @@ from kloros.optimisation.samples import Samples, baseline_of
 from kloros.optimisation.step_journal import Journal, kind_label, word
 from kloros.optimisation.store import Knob, Stage, Taken
 
-_SHADOW, _TOURNAMENT = "shadow", "tournament"
+_SHADOW, _TOURNAMENT, _OPERATOR = "shadow", "tournament", "operator"
+_SLACK = 1.5
 _STATUS = {
     Answer.SKIP: EnactmentStatus.SKIPPED,
     Answer.LIMIT: EnactmentStatus.RATE_LIMITED,
@@ -77,15 +78,17 @@ class Enactor:
         self._journal.end(taken, _STATUS[decision.answer], detail or decision.detail)
 
     def _check_swap(self, action: ImprovementAction) -> None:
-        """Only what the shadow has tried, and what is staged just so. Raises Unfit."""
+        """Only what the shadow has tried or a person staged and wants, and what is staged just so. Raises Unfit."""
         given = dict(action.parameters)
         source = given.get("source", "")
         if source == _TOURNAMENT:
             raise Unfit("not_tried", "the tournament proposes it; it is enacted once the shadow has tried it")
-        if source != _SHADOW:
-            told = f"{source[:60]!r} may not propose a swap; the shadow proposes what it has tried"
+        if source not in (_SHADOW, _OPERATOR):
+            told = f"{source[:60]!r} may not propose a swap; the shadow does what it has tried, and a person may"
             raise Unfit("not_tried", told, must_flag=True)
         version = self._journal.desk.versions.check(action.module_name, given)
+        if source == _OPERATOR:
+            return
         candidate, sha256 = given.get("candidate_id", ""), given["sha256"]
         name = f"{action.module_name}/{version}"
         if self._journal.settings.hot_swap.require_verdict and not store.is_promoted(
@@ -179,10 +182,11 @@ class Enactor:
                 raise Unfit("at_its_bound", f"{module} runs with {after} already")
         else:
             after, is_less = self._effect(action, reading, held)
+        baseline = baseline_of(self._figures_before(module, now_us), kind)
         change = Change(
             change_id=f"x-{_digest(taken.action_id, str(now_us))[:8]}", action_kind=kind, module_name=module, name=name,
-            before=reading.value, after=after, written_us=now_us, lease_until_us=now_us + self._lease_us(kind),
-            aim=aim_of(action), baseline=baseline_of(self._figures_before(module, now_us), kind),
+            before=reading.value, after=after, written_us=now_us, aim=aim_of(action), baseline=baseline,
+            lease_until_us=now_us + self._lease_us(kind, baseline),
             parameters=(*action.parameters, ("held", "yes" if held is not None else "no")),
         )  # fmt: skip
         if kind is ActionKind.HOT_SWAP_MODULE:
@@ -242,11 +246,16 @@ class Enactor:
     def _figures_before(self, module: str, now_us: int) -> Figures | None:
         return self._samples.before(self._journal.desk.versions.daemon_of(module), now_us)
 
-    def _lease_us(self, kind: ActionKind) -> int:
-        is_swap = kind is ActionKind.HOT_SWAP_MODULE
-        return seconds_to_us(
-            self._journal.settings.hot_swap.lease_s if is_swap else self._journal.config.limits.lease_s
-        )
+    def _lease_us(self, kind: ActionKind, baseline: Figures | None) -> int:
+        """Long enough for as many cycles as it takes to judge, of a module with rare ones too."""
+        settings = self._journal.settings
+        if kind is ActionKind.HOT_SWAP_MODULE:
+            return seconds_to_us(settings.hot_swap.lease_s)
+        needed_s = 0.0
+        if baseline is not None and baseline.calls > 1:
+            every_s = baseline.window_s / baseline.calls
+            needed_s = settings.verification.settle_s + _SLACK * settings.verification.min_samples * every_s
+        return seconds_to_us(max(settings.verification.lease_s, min(needed_s, settings.hot_swap.lease_s)))
 
     def _would(self, action: ImprovementAction, otherwise: str) -> str:
         """What an action would come to."""
