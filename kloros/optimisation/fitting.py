@@ -16,7 +16,9 @@ LASTS_WINDOWS = 1 / 3
 """What is weak for less than this share of the profile's window may pass by itself."""
 SPIKE_LASTS_WINDOWS = 4.0
 """After so many windows a spike is how things are: only then is the detector made less sensitive to it."""
-_BUDGET_SHARE = 0.5
+SUITE = "suite"
+"""What a flag is about that is about no module in particular."""
+_BUDGET_SHARE = 0.9
 
 
 def standing(before: Mapping[str, int], weaknesses: Iterable[Weakness], now_us: int) -> dict[str, int]:
@@ -27,6 +29,15 @@ def standing(before: Mapping[str, int], weaknesses: Iterable[Weakness], now_us: 
 def what_of(weakness: Weakness) -> str:
     """A weakness, whatever its figures."""
     return f"{weakness.module_name}|{weakness.kind}"
+
+
+def everywhere(weak: int, known: int, wall_s: float) -> ImprovementAction:
+    """One flag for all, where so many are weak that the cause lies elsewhere."""
+    told = f"{weak} of {known} modules are weak at once: the cause lies elsewhere, and none of them is changed"
+    return ImprovementAction(
+        SUITE, ActionKind.FLAG_FOR_REVIEW, 1.0, told, (("severity", "critical"),), f"p-suite-{wall_s:.0f}", wall_s,
+        source="planner",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Fitting:
         if action.action_kind is ActionKind.INCREASE_BUDGET:
             budget_s, figures = self.budget_s(action.module_name), self.figures.get(action.module_name)
             if budget_s and figures and figures.p95_ms < budget_s * _BUDGET_SHARE * 1000:
-                return f"cannot help, its cycles take less than half of the {budget_s:g} s that they may"
+                return f"cannot help, its cycles take less time than the {budget_s:g} s that they may"
         return True
 
     def choose(

@@ -11,14 +11,14 @@ from kloros.optimisation.detector import Baseline, Detector
 from kloros.optimisation.levers import module_of
 from kloros.optimisation.live import Live
 from kloros.optimisation.model import THRESHOLDS, ActionKind, DetectorConfig, Figures, Weakness, WeaknessKind
-from kloros.optimisation.profiler import Profiler
+from kloros.optimisation.profiler import Profiler, Sample
 from kloros.optimisation.samples import figures_of, spanned_s
 from kloros.optimisation.settings import OptimiserSettings, detector_of
 
 BASELINES = "baselines"
 _SILENT_INTERVALS = 3.0
 _SILENT_WINDOWS = 1 / 3
-_FRESH_WINDOWS = 1 / 6
+_FRESH_WINDOWS = 1 / 15
 _MANY = 20
 _MIN_THROUGHPUT = "min_throughput_rps"
 
@@ -45,8 +45,7 @@ class Profile:
                 found = figures_of(module, rows, spanned_s(rows, profile.window_s))
                 rare += [found] if found is not None else []
             else:
-                for at_us, duration_s, is_error, _outcome in rows:
-                    profiler.record(module, duration_s * 1000, at_us, is_error=is_error)
+                profiler.fill(module, [Sample(row[0], row[1] * 1000, row[2]) for row in rows])
         return [*profiler.report(self.now_us), *rare]
 
     def known(self) -> int:
@@ -72,7 +71,10 @@ class Profile:
         return detector
 
     def is_still(self, weakness: Weakness, detector: Detector) -> bool:
-        """Whether the newest cycles alone show it too. Of few cycles the worst one is left out: one is no trend."""
+        """Whether the newest cycles alone show it too.
+
+        Of few the worst is left out, for one is no trend, and the last must show it: who is well again is left alone.
+        """
         if weakness.metric == "calls":
             return True
         module, least = weakness.module_name, self._settings.detector.min_samples
@@ -81,10 +83,13 @@ class Profile:
         if len(rows) <= least:
             rows = self._newest(module, least + 1)
         span_s = spanned_s(rows, self._settings.profile.window_s)
+        looks = [rows]
         if len(rows) < _MANY and weakness.kind is not WeaknessKind.LOW_THROUGHPUT:
-            rows = sorted(rows, key=lambda row: (row[2], row[1]))[:-1]
-        figures = figures_of(module, rows, span_s)
-        return figures is not None and any(each.kind is weakness.kind for each in detector.judge(figures))
+            looks = [sorted(rows, key=lambda row: (row[2], row[1]))[:-1], rows[-1:] * least]
+        return all(
+            figures is not None and any(each.kind is weakness.kind for each in detector.judge(figures))
+            for figures in (figures_of(module, each, span_s) for each in looks)
+        )
 
     def _modules(self) -> list[str]:
         return [

@@ -83,7 +83,9 @@ def plan(
 def _action(
     weakness: Weakness, kind: ActionKind, wall_s: float, rules: PlannerConfig, staged: Mapping[str, tuple[str, str]]
 ) -> ImprovementAction:
-    priority = priority_of(weakness.severity.share, weakness.samples, kind, rules.min_samples)
+    # That nothing is heard is certain without a sample.
+    samples = rules.min_samples if weakness.metric == "calls" else weakness.samples
+    priority = priority_of(weakness.severity.share, samples, kind, rules.min_samples)
     named = f"{weakness.module_name}|{weakness.kind}|{kind}|{wall_s:.6f}"
     return ImprovementAction(
         weakness.module_name, kind, priority, f"{weakness.kind}: {weakness.detail}",

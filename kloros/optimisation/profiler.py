@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kloros.optimisation.model import Figures
@@ -57,6 +57,14 @@ class Profiler:
         last_us = self._last_seen_us[module]
         self._last_seen_us[module] = at_us if last_us is None else max(last_us, at_us)
         return True
+
+    def fill(self, module: str, samples: Iterable[Sample]) -> None:
+        """Take what was judged fit before, in the order in which it came."""
+        self.know(module)
+        if module in self._samples:
+            kept = self._samples[module]
+            kept.extend(samples)
+            self._last_seen_us[module] = kept[-1].at_us if kept else self._last_seen_us[module]
 
     def forget(self, module: str) -> None:
         """A module that is gone for good."""

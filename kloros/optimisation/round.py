@@ -14,7 +14,7 @@ from kloros.optimisation.detector import Detector
 from kloros.optimisation.driver import Driver
 from kloros.optimisation.effects import BUDGET
 from kloros.optimisation.enactor import Enactor
-from kloros.optimisation.fitting import LASTS_WINDOWS, Fitting, standing, what_of
+from kloros.optimisation.fitting import LASTS_WINDOWS, Fitting, everywhere, standing, what_of
 from kloros.optimisation.live import Live
 from kloros.optimisation.looking import BASELINES, Profile
 from kloros.optimisation.model import ActionKind, Figures, ImprovementAction, Severity, Weakness, WeaknessKind
@@ -97,6 +97,8 @@ class Round:
         )  # fmt: skip
         rules = PlannerConfig(told.threshold, _ALL, told.min_samples, self._settings.limits.wait_at_most_s)
         planned = plan(lasting, us_to_seconds(now_us), rules, is_allowed=fitting.is_allowed)
+        if len(report.unhealthy) > self._settings.limits.unhealthy_share * report.known:
+            planned = [everywhere(len(report.unhealthy), report.known, us_to_seconds(now_us))]
         if self._desk.paused():
             planned = [each for each in planned if each.action_kind is ActionKind.FLAG_FOR_REVIEW]
         since_us = now_us - seconds_to_us(told.propose_again_s)
