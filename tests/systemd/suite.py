@@ -53,6 +53,8 @@ for subscription in subscriptions:
     subscription.close()
 """
 
+LISTENS = "listening\n"
+
 EMITTER = """
 import json, sys
 from kloros.chembus.pub import ChemPub
@@ -158,11 +160,12 @@ class Suite:
 
             def is_listening() -> bool:
                 assert listener.poll() is None, "".join(lines())
-                return bool(lines())
+                return LISTENS in lines()
 
             try:
                 wait_for(is_listening, 20, "the listener on the bus")
-                yield lambda: [json.loads(line) for line in lines()[1:]]
+                # Something may be heard before it says that it listens.
+                yield lambda: [json.loads(line) for line in lines() if line != LISTENS]
             finally:
                 listener.communicate(timeout=10)  # the end of its input is its order to stop
 
