@@ -8,6 +8,7 @@ own; whether one runs, the daemon's heart says.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -95,8 +96,17 @@ class Versions:
                 staged = artifacts.make_current(self._root, wanted.module, version)
                 package = staged.name if staged.holds_code else None
         except (ArtifactRefused, OSError) as error:
-            raise NotDone(f"the pointer could not be set: {error}") from error
+            told = f"the pointer could not be set: {error}"
+            if wanted.is_own and self.read(wanted.module, wanted.name).value != AS_INSTALLED:
+                self._run_as_installed(wanted, hand)
+            raise NotDone(told) from error
         self._restart(wanted, hand, package)
+
+    def _run_as_installed(self, wanted: Wanted, hand: Hand) -> None:
+        """What was before is damaged: what is installed at least serves, the version that failed does not."""
+        with suppress(OSError, NotDone):
+            artifacts.drop_current(self._root, wanted.module)
+            self._restart(wanted, hand, None)
 
     def daemon_of(self, module: str) -> str:
         """The stem of the daemon that runs a module."""
@@ -118,7 +128,8 @@ class Versions:
             failure = f": {error}"
         left_s = self._settings.start_s - (self._clock.monotonic_s() - asked_s)
         if not hand.wait_until(lambda: self.serves_since(stem, asked_s), max(left_s, 0.0)):
-            raise NotDone(f"{unit} does not serve {self._settings.start_s:g} s after its restart{failure}")
+            waited_s = self._clock.monotonic_s() - asked_s
+            raise NotDone(f"{unit} does not serve {waited_s:.1f} s after its restart{failure}")
         runs = self._live.hearts[self._live.zooid_of(stem)].artifact
         if runs != package:
             raise NotDone(f"{unit} says that it runs {runs or 'the code as installed'}: its journal tells why")
