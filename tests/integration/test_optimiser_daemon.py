@@ -523,6 +523,15 @@ class TestHotSwap:
         assert (told.status, told.reason_code) == ("SKIPPED", "not_tried")
         assert [flag.reason for flag in office.flags()] == ["not_tried"]
 
+    def test_a_persons_version_needs_no_trial(self, office: Office) -> None:
+        staged = office.stage()
+        given = {"artifact": staged.name, "sha256": staged.sha256, "source": "operator"}
+        told = office.enactment(office.propose("HOT_SWAP_MODULE", "semantic_dedup", parameters=given))
+        assert (told.status, office.current()) == ("SUCCESS", "p-1")
+        office.pass_by(10, semantic_dedup_consumer=0.1)
+        office.report("semantic_dedup_consumer", 0.1, "failed")
+        assert office.verdicts() == [("REVERTED", "version")]
+
     @pytest.mark.parametrize("verdict", ["rolled_back", "expired", "refused"])
     def test_the_shadows_word_must_have_been_heard(self, office: Office, verdict: str) -> None:
         told = office.enactment(office.promote(office.stage(), verdict=verdict))

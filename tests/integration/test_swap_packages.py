@@ -60,9 +60,9 @@ class Table:
     def check(self, staged: artifacts.Artifact) -> str:
         return self.versions.check(staged.module, {"artifact": staged.name, "sha256": staged.sha256})
 
-    def put(self, version: str) -> None:
+    def put(self, version: str, *, is_back: bool = False) -> None:
         hand = Hand(lambda seconds: not self.clock.advance(seconds), lambda *_told: None, 1.0)
-        self.versions.put(Wanted("disk_report", "version", version, 0, "x-1"), hand)
+        self.versions.put(Wanted("disk_report", "version", version, 0, "x-1", is_own=is_back), hand)
 
 
 @pytest.fixture
@@ -88,6 +88,20 @@ def test_back_to_what_is_installed_is_not_done_while_the_package_still_runs(tabl
     table.unit.runs = "disk_report/m-1"
     with pytest.raises(NotDone, match="runs disk_report/m-1"):
         table.put("")
+
+
+def test_when_the_version_before_is_damaged_the_module_runs_as_installed_and_it_is_said(table: Table) -> None:
+    for version in ("m-1", "m-2"):
+        table.stage(CODE, version=version)
+    table.unit.runs = "disk_report/m-2"
+    table.put("m-2")
+    (table.root / "disk_report/m-1/disk_report.py").write_bytes(b"WORD = 2\n")
+    table.unit.runs = None
+    for _ in range(2):  # it is tried again; the daemon is not started anew for that
+        with pytest.raises(NotDone, match="not as the manifest says"):
+            table.put("m-1", is_back=True)
+    assert artifacts.current_version(table.root, "disk_report") is None
+    assert table.unit.restarted == (UNIT, UNIT)
 
 
 def test_parameters_alone_are_swapped_as_ever(table: Table) -> None:
