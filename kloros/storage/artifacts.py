@@ -254,7 +254,9 @@ def _verified(folder: int, name: str, sha256: str | None, owners: Collection[int
 def _check_owner(artifact: str, status: os.stat_result, owners: Collection[int]) -> None:
     if status.st_uid not in owners:
         who = " or ".join("root" if uid == 0 else f"user {uid}" for uid in sorted(owners))
-        raise ArtifactRefused(artifact=artifact, reason=f"user {status.st_uid} could have written its code, not {who}")
+        raise ArtifactRefused(
+            artifact=artifact, reason=f"user {status.st_uid} could have written its code; only {who} may"
+        )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ArtifactRefused(artifact=artifact, reason="others than its owner may write its code")
 

@@ -131,6 +131,6 @@ def test_code_that_the_daemons_user_could_have_written_is_refused_and_parameters
     for staged in (code, parameters):
         for each in (table.root / staged.name, *(table.root / staged.name).iterdir()):
             os.chown(each, 65533, 65533)
-    with pytest.raises(Unfit, match="could have written its code, not root"):
+    with pytest.raises(Unfit, match="could have written its code; only root may"):
         table.check(code)
     assert table.check(parameters) == "p-1"
