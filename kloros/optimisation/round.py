@@ -103,7 +103,7 @@ class Round:
             planned = [each for each in planned if each.action_kind is ActionKind.FLAG_FOR_REVIEW]
         since_us = now_us - seconds_to_us(told.propose_again_s)
         return fitting.choose(
-            planned, lambda each: store.was_proposed(self._cycle, _what(each), since_us), told.at_most
+            planned, lambda each: store.was_proposed(self._cycle, self._what(each), since_us), told.at_most
         )
 
     def _budget_s(self, module: str) -> float | None:
@@ -124,7 +124,7 @@ class Round:
             kind=action.action_kind.value, raw=raw, source=action.source, taken_us=self._profile.now_us,
         )  # fmt: skip
         store.put_action(self._cycle, taken)
-        store.put_proposal(self._cycle, _what(action), self._profile.now_us)
+        store.put_proposal(self._cycle, self._what(action), self._profile.now_us)
         self._cycle.emit("Q_IMPROVEMENT_ACTION", facts, incident_id=action.action_id)
         self._cycle.log.info("proposed", action_id=taken.action_id, kind=taken.kind, module=taken.module,
                              why=action.rationale)  # fmt: skip
@@ -185,6 +185,8 @@ class Round:
         self._cycle.commit()
         self.journal.register.committed()
 
-
-def _what(action: ImprovementAction) -> str:
-    return f"{action.module_name}|{action.action_kind}"
+    def _what(self, action: ImprovementAction) -> str:
+        """What is not proposed again too soon. What was only observed is another matter once it may be done."""
+        config = self.journal.config
+        mode = "dry_run" if config.dry_run else config.mode_of(action.action_kind)
+        return f"{action.module_name}|{action.action_kind}|{mode}"
