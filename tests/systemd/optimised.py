@@ -34,7 +34,6 @@ QUICK = {
     "limits": {"max_enactments": "100", "max_hot_swaps": "100", "cool_down_s": "0.0"},
     "verification": {"settle_s": "2.0", "min_samples": "5", "max_harm": "0.4"},
     "profile": {"window_s": str(WINDOW_S)},
-    "planner": {"propose_again_s": "4.0"},
     "hot_swap": {"probation_cycles": "3"},
     # What else this computer does meanwhile makes many slow for a moment.
     "detector": {

@@ -159,12 +159,13 @@ class TestStagedVersions:
         given, pid = old.stage("new", "threshold = 0.7\n"), old.pid()
         old.machine.write_file("/tmp/evil/parameters.toml", "threshold = 0.1\n")
         old.machine.sh("ln -s /tmp/evil /var/lib/kloros/artifacts/semantic_dedup/linked")
-        hostile = {
-            "carries_code": {**given, "new_code": "import os; os.system('touch /tmp/was-run')"},
-            "bad_artifact": {**given, "artifact": "../../../tmp/evil"},
-            "artifact_refused": {**given, "sha256": "0" * 64},
-        }
-        for reason, parameters in hostile.items():
+        hostile = (
+            ("carries_code", {**given, "new_code": "import os; os.system('touch /tmp/was-run')"}),
+            ("carries_code", {**given, "path": "/tmp/evil"}),
+            ("bad_artifact", {**given, "artifact": "../../../tmp/evil"}),
+            ("artifact_refused", {**given, "sha256": "0" * 64}),
+        )
+        for reason, parameters in hostile:
             action_id = old.propose("HOT_SWAP_MODULE", "semantic_dedup", parameters=parameters)
             told = old.enactment(action_id)
             assert (told["reason_code"], told["status"] in ("FAILED", "SKIPPED")) == (reason, True), told
