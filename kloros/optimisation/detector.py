@@ -10,6 +10,8 @@ from kloros.optimisation.model import THRESHOLDS, DetectorConfig, Figures, Sever
 
 ALPHA = 0.1
 MOST_MODULES = 10_000
+_LEAST_USUAL = 0.1
+"""Whoever takes less than this share of its threshold has room for chance: 2 ms that become 5 are no spike."""
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -130,11 +132,12 @@ class Detector:
         baseline = self.baselines.get(figures.module_name)
         if baseline is None or baseline.p95_ms <= 0:
             return None
-        ratio = figures.p95_ms / baseline.p95_ms
+        usual_ms = max(baseline.p95_ms, config.latency_p95_threshold_ms * _LEAST_USUAL)
+        ratio = figures.p95_ms / usual_ms
         if ratio <= config.spike_ratio_threshold:
             return None
-        told = f"p95 is {ratio:.1f} times what it used to be ({baseline.p95_ms:.1f} ms)"
-        threshold = baseline.p95_ms * config.spike_ratio_threshold
+        told = f"p95 is {ratio:.1f} times what it used to be ({usual_ms:.1f} ms)"
+        threshold = usual_ms * config.spike_ratio_threshold
         return _weakness(config, figures, WeaknessKind.LATENCY_SPIKE, severity_of_latency(ratio),
                          "spike_ratio_threshold", figures.p95_ms, threshold, ratio, told)  # fmt: skip
 

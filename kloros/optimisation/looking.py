@@ -29,6 +29,8 @@ class Profile:
     def __init__(self, cycle: Cycle, settings: OptimiserSettings, live: Live, own: str) -> None:
         self._cycle, self._settings, self._live, self._own = cycle, settings, live, module_of(own)
         self.now_us = cycle.clock.wall_us()
+        hearts = dict(live.hearts)
+        self._schedules = {module_of(zooid): heart.schedule for zooid, heart in hearts.items() if heart.schedule}
 
     def figures(self) -> list[Figures]:
         """Of all that were heard of, or should have been; of those with rare cycles by their last few."""
@@ -50,7 +52,7 @@ class Profile:
 
     def known(self) -> int:
         """How many modules there are."""
-        return len({*self._scheduled(), *store.modules_sampled(self._cycle)} - {self._own})
+        return len({*self._schedules, *store.modules_sampled(self._cycle)} - {self._own})
 
     def detector(self) -> Detector:
         """With the thresholds in force, and what it has learnt. Who is asked less often may do less."""
@@ -58,12 +60,16 @@ class Profile:
         tuned: dict[str, dict[str, float]] = {}
         for module in self._settings.modules:
             own = detector_of(self._settings, module)
-            tuned[module] = {metric: float(getattr(own, metric)) for metric in THRESHOLDS}
+            tuned[module] = {
+                metric: float(getattr(own, metric))
+                for metric in THRESHOLDS
+                if getattr(own, metric) != getattr(base, metric)
+            }
         for knob in store.knobs(self._cycle, ActionKind.TUNE_THRESHOLD):
             if isinstance(knob.value, float | int):
                 tuned.setdefault(knob.module, {})[knob.name] = float(knob.value)
         detector = Detector(base, tuned, self._cycle.load(BASELINES, dict[str, Baseline]) or {})
-        for module, schedule in self._scheduled().items():
+        for module, schedule in self._schedules.items():
             entry = self._live.entries.get(schedule)
             least_rps = detector.threshold(module, _MIN_THROUGHPUT)
             if entry is not None and entry.pace < 1 and least_rps:
@@ -94,12 +100,9 @@ class Profile:
     def _modules(self) -> list[str]:
         return [
             module
-            for module in sorted({*self._scheduled(), *store.modules_sampled(self._cycle)})
+            for module in sorted({*self._schedules, *store.modules_sampled(self._cycle)})
             if module != self._own and not ((own := self._settings.modules.get(module)) is not None and own.ignored)
         ]
-
-    def _scheduled(self) -> dict[str, str]:
-        return {module_of(zooid): heart.schedule for zooid, heart in self._live.hearts.items() if heart.schedule}
 
     def _newest(self, module: str, most: int) -> list[tuple[int, float, bool, str]]:
         oldest_us = self.now_us - seconds_to_us(self._settings.profile.keep_s)
@@ -107,7 +110,7 @@ class Profile:
 
     def _is_silent(self, module: str) -> bool:
         """Whether nothing is heard of a module that should be: its entry runs, and several beats passed."""
-        entry = self._live.entries.get(self._scheduled().get(module, ""))
+        entry = self._live.entries.get(self._schedules.get(module, ""))
         if entry is None or entry.paused:
             return False
         newest = self._newest(module, 1)

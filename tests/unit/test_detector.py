@@ -87,6 +87,13 @@ def test_a_baseline_follows_slowly_and_does_not_learn_from_the_spike_it_reports(
     assert W.LATENCY_SPIKE not in found(detector, figures(p95_ms=51.0))
 
 
+def test_what_is_next_to_nothing_and_doubles_is_no_spike() -> None:
+    detector = Detector()
+    detector.detect([figures(p95_ms=2.0)])
+    assert not found(detector, figures(p95_ms=39.0))
+    assert W.LATENCY_SPIKE in found(detector, figures(p95_ms=41.0))
+
+
 def test_a_first_report_is_no_spike_and_too_few_samples_teach_nothing() -> None:
     detector = Detector()
     assert not found(detector, figures(p95_ms=199.0))
