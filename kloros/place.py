@@ -19,11 +19,20 @@ _PACKAGED_CONFIG = _PACKAGE / "default_config"
 
 @dataclass(frozen=True)
 class Place:
-    """Three directories. `state` holds one directory per daemon; `runtime` holds the bus sockets and locks."""
+    """Three directories. `state` holds one directory per daemon; `runtime` holds the bus sockets and locks.
+
+    suite: where the suite's own state is, for a daemon that keeps its own elsewhere.
+    """
 
     config: Path
     state: Path
     runtime: Path
+    suite: Path | None = None
+
+    @property
+    def suite_state(self) -> Path:
+        """Where the suite's own state is, staged versions among it."""
+        return self.suite or self.state
 
     @classmethod
     def system(cls) -> Place:
@@ -52,6 +61,7 @@ class Place:
                 ("config", "KLOROS_CONFIG_DIR"),
                 ("state", "KLOROS_STATE_DIR"),
                 ("runtime", "KLOROS_RUNTIME_DIR"),
+                ("suite", "KLOROS_SUITE_STATE_DIR"),
             )
             if (value := environment.get(variable))
         }

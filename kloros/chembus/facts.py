@@ -155,7 +155,8 @@ class FallbackFacts(Facts, kw_only=True):
 
 
 class HeartbeatFacts(Facts, kw_only=True):
-    """A process lives. `sent` is its last sequence number per signal, so that a lost tail is seen."""
+    """A process lives. `sent` is its last sequence number per signal, so that a lost tail is seen. `artifact`: the
+    staged package that its code is from."""
 
     zooid: str
     niche: str
@@ -171,6 +172,8 @@ class HeartbeatFacts(Facts, kw_only=True):
     detail: str | None = None
     counters: dict[str, Count] = field(default_factory=dict)
     sent: dict[str, Count] = field(default_factory=dict)
+    budget_s: Positive | None = None
+    artifact: str | None = None
 
 
 class StatusRequestFacts(Facts, kw_only=True):
@@ -178,6 +181,34 @@ class StatusRequestFacts(Facts, kw_only=True):
 
     zooid: str | None = None
     requester: str | None = None
+
+
+class CycleBudgetFacts(Facts, kw_only=True):
+    """The named daemon's cycles may take so long until then; `budget_s` None: as long as its own settings say."""
+
+    daemon: str
+    budget_s: Positive | None = None
+    until_ts: EpochSeconds | None = None
+    requester: str | None = None
+
+
+class OptimiserPauseFacts(Facts, kw_only=True):
+    """The optimiser changes nothing any more, until OPTIMISER_RESUME or until `until_ts`."""
+
+    reason: str | None = None
+    requester: str | None = None
+    until_ts: EpochSeconds | None = None
+
+
+class OptimiserStateFacts(Facts, kw_only=True):
+    """What the optimiser does now. `paused`: why it changes nothing; empty when it may."""
+
+    state: str
+    paused: str = ""
+    reason: str | None = None
+    waiting: Count = 0
+    open_changes: Count = 0
+    open_flags: Count = 0
 
 
 class KillFacts(Facts, kw_only=True):

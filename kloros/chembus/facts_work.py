@@ -229,6 +229,15 @@ class EnactmentFacts(Facts, kw_only=True):
     detail: str | None = None
     duration_s: Duration | None = None
     attempted_ts: EpochSeconds | None = None
+    reason_code: str | None = None
+    gate: str | None = None
+    mode: str | None = None
+    source: str | None = None
+    before: float | str | None = None
+    after: float | str | None = None
+    change_id: Identity | None = None
+    flag_id: Identity | None = None
+    requester: str | None = None
 
 
 class ReflectionFacts(Facts, kw_only=True):
@@ -240,6 +249,35 @@ class ReflectionFacts(Facts, kw_only=True):
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
     detail: str | None = None
+    action_kind: str | None = None
+    change_id: Identity | None = None
+    name: str | None = None
+    old_value: float | str | None = None
+    new_value: float | str | None = None
+    is_restored: bool | None = None
+    duration_s: Duration | None = None
+
+
+class ReviewDecisionFacts(Facts, kw_only=True):
+    """A person's word on a flag, or on an improvement action that waits for approval, by its whole id."""
+
+    decision: Literal["approve", "reject", "acknowledge"]
+    flag_id: Identity | None = None
+    action_id: Identity | None = None
+    requester: str | None = None
+    reason: str | None = None
+
+
+class ReviewDecidedFacts(Facts, kw_only=True):
+    """What became of a decision: `accepted`, or why not. `request_id` is the message that it answers."""
+
+    decision: Literal["approve", "reject", "acknowledge"]
+    accepted: bool
+    flag_id: Identity | None = None
+    action_id: Identity | None = None
+    detail: str | None = None
+    requester: str | None = None
+    request_id: Identity | None = None
 
 
 class ReviewFacts(Facts, kw_only=True):

@@ -49,6 +49,7 @@ TRIGGERS = (
     _trigger("DECAY", "memory", "decay", 3600.0, "Let memories fade."),
     _trigger("LEDGER_FLUSH", "observability", "ledger_writer", 60.0, "Write out what the ledger holds back."),
     _trigger("AFFECT", "affect", "affect", 10.0, "Feel how the machine is."),
+    _trigger("OPTIMISATION", "optimisation", "optimiser", 60.0, "Profile, detect, plan, enact, verify, reflect."),
     _trigger("HISTORY_ROTATE", "observability", "chembus_historian", 3600.0, "Keep the history within its limits."),
 )
 
@@ -139,6 +140,39 @@ COLONY = (
         emitted_by="operator",
         heard_by=_EVERY_DAEMON,
         over_rate="raise",
+    ),
+    Signal(
+        name="CYCLE_BUDGET",
+        facts=facts.CycleBudgetFacts,
+        ecosystem="optimisation",
+        summary="A daemon's cycles may take longer for a while.",
+        emitted_by="optimiser",
+        heard_by=_CONSUMERS,
+        lifespan_s=60.0,
+    ),
+    Signal(
+        name="OPTIMISER_PAUSE",
+        facts=facts.OptimiserPauseFacts,
+        ecosystem="governance",
+        summary="The optimiser changes nothing any more.",
+        emitted_by="operator",
+        heard_by="optimiser",
+    ),
+    Signal(
+        name="OPTIMISER_RESUME",
+        facts=facts.OptimiserPauseFacts,
+        ecosystem="governance",
+        summary="The optimiser may change things again.",
+        emitted_by="operator",
+        heard_by="optimiser",
+    ),
+    Signal(
+        name="OPTIMISER_STATE",
+        facts=facts.OptimiserStateFacts,
+        ecosystem="optimisation",
+        summary="What the optimiser does, whenever that turns.",
+        emitted_by="optimiser",
+        heard_by=_MONITORING,
     ),
     Signal(
         name="MAINTENANCE_SUSPEND",

@@ -148,11 +148,27 @@ WORK = (
         "Whether a change helped.",
     ),
     durable(
+        "Q_REVIEW_DECISION",
+        facts_work.ReviewDecisionFacts,
+        "governance",
+        "operators (CLI)",
+        "optimiser",
+        "A flag, or an improvement action that waits, is approved, rejected or acknowledged.",
+    ),
+    durable(
+        "Q_REVIEW_DECIDED",
+        facts_work.ReviewDecidedFacts,
+        "governance",
+        "optimiser",
+        "operators (CLI), historian",
+        "What became of a decision about a flag.",
+    ),
+    durable(
         "FLAG_FOR_REVIEW",
         facts_work.ReviewFacts,
         "governance",
         "optimiser, action consumer",
-        "operators (CLI, console), historian",
+        "optimiser, operators (CLI, console), historian",
         "Needs a person.",
     ),
     durable(
@@ -160,7 +176,7 @@ WORK = (
         facts_work.FlagClosedFacts,
         "governance",
         "optimiser, action consumer",
-        "operators (CLI, console), historian",
+        "optimiser, operators (CLI, console), historian",
         "What a flag was raised for is over.",
     ),
     durable(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,6 @@ FILE = "action_consumer_config.toml"
 UNIT = "kloros-action-consumer.service"
 COLUMNS = ("kind", "mode", ">may take", ">settles in", "targets")
 MODE_STYLES = {"auto": "bold yellow", "approve": "yellow"}
-RELOAD_TIMEOUT_S = 10.0
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -76,16 +74,18 @@ def mode(
 
 
 def _change(path: Path, kind: str, to: str) -> int:
+    from kloros.cli.settings_edit import have_it_read, write_whole
     from kloros.config import load
     from kloros.consumers.action.mode_edit import with_mode
     from kloros.consumers.action.settings import ActionSettings
     from kloros.errors import ConfigError
+    from kloros.place import Place
 
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         changed = with_mode(text, kind, to)  # type: ignore[arg-type]  # one of MODES, as was looked at
         if changed != text:
-            _write(path, changed)
+            write_whole(path, changed)
     except ValueError as error:
         raise ConfigError(file=path, key=f"kinds.{kind}.mode", found=str(error), expected="an edit by hand") from error
     except OSError as error:
@@ -93,38 +93,4 @@ def _change(path: Path, kind: str, to: str) -> int:
         raise ConfigError(file=path, key="(file)", found=reason, expected="a file that you may write") from error
     load(path, ActionSettings)
     say(f"{path}: {kind} is in the mode {to}")
-    return _reload(path)
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step, with the rights that the file had."""
-    unfinished = path.with_name(f".{path.name}.new")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o644)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _reload(path: Path) -> int:
-    """Have the installed consumer read it; say how, where that is not for us to do."""
-    import subprocess
-
-    from kloros.place import Place
-
-    if path.parent != Place.system().config or os.geteuid() != 0:
-        say("it holds once the action consumer has read it: restart the suite, or send it SIGHUP")
-        return 0
-    try:
-        done = subprocess.run(
-            ["systemctl", "try-reload-or-restart", UNIT], capture_output=True, text=True, timeout=RELOAD_TIMEOUT_S,
-            check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        done = subprocess.CompletedProcess([], 1, "", str(error))
-    if done.returncode:
-        typer.echo(f"kloros: {UNIT} could not be told: {done.stderr.strip()}", err=True)
-        return 1
-    say("the action consumer was told: it holds with its next work")
-    return 0
+    return have_it_read(UNIT, "the action consumer", is_installed=path.parent == Place.system().config)

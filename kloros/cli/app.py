@@ -24,8 +24,11 @@ from kloros.cli import (
     ledger,
     maintenance,
     memory,
+    module,
+    optimiser,
     prove,
     questions,
+    review,
     run,
     schedule,
     status,
@@ -61,6 +64,9 @@ app.add_typer(actions.app, name="actions")
 app.command(name="approve")(actions.approve)
 app.command(name="reject")(actions.reject)
 app.add_typer(candidates.app, name="candidates")
+app.add_typer(optimiser.app, name="optimiser")
+app.add_typer(review.app, name="review")
+app.add_typer(module.app, name="module")
 app.command(name="story")(finding_story.story)
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(config.app, name="config")

@@ -56,6 +56,7 @@ _OF_CONSUMERS = (
 READERS: dict[str, Callable[[Path], Settings]] = {
     "kloros.toml": _reader("kloros.daemon.suite_settings", "SuiteSettings"),
     SCHEDULER_FILE: _schedule,
+    "optimiser_config.toml": _reader("kloros.optimisation.settings", "OptimiserSettings"),
     "helper_policy.toml": _reader("kloros.machine.privileged_policy", "HelperPolicy"),
     "affect_config.toml": _reader("kloros.affect.settings", "AffectSettings"),
     **{f"{stem}_config.toml": _reader(f"kloros.consumers.{module}", name) for stem, module, name in _OF_CONSUMERS},

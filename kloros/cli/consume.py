@@ -23,12 +23,18 @@ def consume(
     """Run your own Consumer as this process.
 
     The module is looked for in the working directory, in $KLOROS_CONSUMERS_DIR, in /etc/kloros/consumers, and where
-    Python always looks.
+    Python always looks; where a package of it is staged and in force (`kloros module`), it comes from there.
     """
-    from kloros.daemon.runner import main
+    from kloros.daemon.packages import put_in_force
+    from kloros.daemon.runner import begin, main
+    from kloros.storage.artifacts import artifacts_under
+    from kloros.telemetry.logs import get_logger
 
     _make_importable()
-    return main(load_consumer(target))
+    place, _suite = begin()
+    root, module = artifacts_under(place.suite_state), target.partition(":")[0]
+    package = put_in_force(root, module, get_logger(target=target))
+    return main(load_consumer(target), package.name if package else None)
 
 
 def _make_importable() -> None:

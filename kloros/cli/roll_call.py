@@ -21,6 +21,7 @@ EXPECTED = (
     "tournament_consumer_daemon",
     "decay_daemon",
     "affect_daemon",
+    "optimiser_daemon",
 )
 # Answers come within milliseconds; a daemon that takes longer than this is called silent.
 ANSWER_TIMEOUT_S = 0.5

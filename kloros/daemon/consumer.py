@@ -8,7 +8,15 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import CycleReportFacts, FallbackFacts, HeartbeatFacts, TickEntry, TickFacts, TriggerFacts
+from kloros.chembus.facts import (
+    CycleBudgetFacts,
+    CycleReportFacts,
+    FallbackFacts,
+    HeartbeatFacts,
+    TickEntry,
+    TickFacts,
+    TriggerFacts,
+)
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.cycle import Cycle, Outgoing
 from kloros.daemon.cycle_runner import CycleRunner
@@ -20,6 +28,8 @@ Outcome = Literal["ok", "failed", "over_budget", "hung"]
 
 # A cycle may use this share of the interval before it counts as over budget, unless the config says otherwise.
 BUDGET_SHARE = 0.8
+# A granted budget is at most so many times the own one, and at least its so-many-th part.
+GRANT_RANGE = 10.0
 
 
 class Consumer(Daemon):
@@ -49,7 +59,9 @@ class Consumer(Daemon):
         self.backlog = 0
         self._last_beat: int | None = None
         self._was_engaged = False
+        self._granted_s: float | None = None
         self._common[self.signal] = self._on_trigger
+        self._common["CYCLE_BUDGET"] = self._on_budget
         self._cycles = CycleRunner(
             self.loop, self.clock, self.suite.cycles, work=self.cycle, prepare=self._prepare,
             on_done=self._on_done, on_overdrawn=self._on_overdrawn, on_hung=self._on_hung,
@@ -76,7 +88,12 @@ class Consumer(Daemon):
 
     @property
     def budget_s(self) -> float:
-        """Seconds a cycle may take before it is over budget."""
+        """Seconds a cycle may take before it is over budget: granted for a while, or its own."""
+        return self._granted_s or self.own_budget_s
+
+    @property
+    def own_budget_s(self) -> float:
+        """Seconds a cycle may take by the settings."""
         configured = self.suite.cycles.budgets_s.get(self.zooid.removesuffix("_daemon"))
         return configured or BUDGET_SHARE * us_to_seconds(self.beats.pacing.interval_us)
 
@@ -110,6 +127,26 @@ class Consumer(Daemon):
                 self._lateness_s.observe(max(0.0, us_to_seconds(self.clock.wall_us() - decision.due_us)))
             self._request(replace(decision, is_skipped_when_busy=facts.overlap == "skip"))
         self._arm()
+
+    def _on_budget(self, message: Message) -> None:
+        """More time, or less, for a while; the heartbeat at once says what is in force."""
+        facts: CycleBudgetFacts = message.facts
+        if facts.daemon != self.zooid:
+            return
+        until_us = None if facts.until_ts is None else seconds_to_us(facts.until_ts)
+        is_grant = facts.budget_s is not None and until_us is not None and until_us > self.clock.wall_us()
+        self._granted_s = self._bounded(facts.budget_s or 0.0) if is_grant else None
+        self.loop.at_wall("budget lapses", until_us if is_grant else None, self._budget_lapsed)
+        self.log.info("cycle_budget", budget_s=self.budget_s, granted=is_grant, requester=facts.requester)
+        self.beat_heart()
+
+    def _bounded(self, granted_s: float) -> float:
+        """A grant changes the own budget by a factor of `GRANT_RANGE` at most."""
+        return min(max(granted_s, self.own_budget_s / GRANT_RANGE), self.own_budget_s * GRANT_RANGE)
+
+    def _budget_lapsed(self) -> None:
+        self._granted_s = None
+        self.log.info("cycle_budget", budget_s=self.budget_s, granted=False)
 
     def on_tick(self, message: Message, tick: TickFacts) -> None:
         entry = tick.entries.get(self.schedule)
@@ -256,11 +293,13 @@ class Consumer(Daemon):
 
     def status(self) -> str:
         last = "none yet" if self._last_beat is None else str(self._last_beat)
-        return f"{self.mode()}, last beat {last}, backlog {self.backlog}"
+        staged = f", runs {self.artifact}" if self.artifact else ""
+        return f"{self.mode()}, last beat {last}, backlog {self.backlog}{staged}"
 
     def heartbeat_facts(self) -> HeartbeatFacts:
         facts = super().heartbeat_facts()
         facts.schedule, facts.last_beat, facts.backlog = self.schedule, self._last_beat, self.backlog
+        facts.budget_s = self.budget_s
         done_us = self.beats.pacing.done_us
         facts.last_due_ts = None if done_us is None else us_to_seconds(done_us)
         return facts

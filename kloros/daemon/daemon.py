@@ -56,6 +56,7 @@ class Daemon:
     def __init__(self, kit: Kit) -> None:
         self.clock, self.bus, self.store, self.log = kit.clock, kit.bus, kit.store, kit.log
         self.metrics, self.notify, self.place, self.suite = kit.metrics, kit.notify, kit.place, kit.suite
+        self.artifact = kit.artifact
         self.loop = Loop(kit.clock)
         self.exit_code = 0
         self.killed = False
@@ -146,6 +147,7 @@ class Daemon:
             detail=self.store.lack,
             counters={name: count for name, count in counters.items() if count},
             sent=self.bus.sent_seqs(),
+            artifact=self.artifact,
         )
 
     def status(self) -> str:

@@ -27,3 +27,5 @@ class Kit:
     notify: Notify
     place: Place
     suite: SuiteSettings
+    artifact: str | None = None
+    """The staged package (`module/version`) that this daemon's code is from; None: the code as installed."""

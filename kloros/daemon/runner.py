@@ -28,16 +28,27 @@ from kloros.telemetry.metrics import Metrics
 SUITE_FILE = "kloros.toml"
 
 
-def main(daemon_class: type[Daemon]) -> int:
+def begin() -> tuple[Place, SuiteSettings]:
+    """Find the suite and its settings, and set up the logs. Raises ConfigError."""
+    place = Place.discover()
+    suite = load_or_default(place.config / SUITE_FILE, SuiteSettings)
+    configure_logging("auto", suite.logs.level)
+    return place, suite
+
+
+def main(daemon_class: type[Daemon], artifact: str | None = None) -> int:
     """Run `daemon_class` as this process until it is asked to stop; returns the exit code.
+
+    artifact: the staged package that the class is from, if any.
 
     0 asked to stop, 1 crash, 2 bad config or arguments, 3 bus unreachable, 4 store unusable.
     """
     try:
-        place = Place.discover()
-        suite = load_or_default(place.config / SUITE_FILE, SuiteSettings)
-        configure_logging("auto", suite.logs.level)
-        with composed(daemon_class, place, suite) as daemon, signals_handled(daemon.loop, daemon.stop, daemon.reload):
+        place, suite = begin()
+        with (
+            composed(daemon_class, place, suite, artifact=artifact) as daemon,
+            signals_handled(daemon.loop, daemon.stop, daemon.reload),
+        ):
             daemon.loop.call_soon(_settle_memory)
             return daemon.run()
     except KlorosError as error:
@@ -54,6 +65,7 @@ def composed(
     *,
     clock: Clock | None = None,
     has_metrics: bool = True,
+    artifact: str | None = None,
 ) -> Iterator[Daemon]:
     """A daemon with everything it needs, alone on its lock; all of it is closed afterwards, in reverse."""
     clock = clock or SystemClock()
@@ -74,7 +86,7 @@ def composed(
         closing(bus.close)
         metrics = Metrics()
         closing(metrics.close)
-        daemon = daemon_class(Kit(clock, bus, store, log, metrics, Notify(), place, suite))
+        daemon = daemon_class(Kit(clock, bus, store, log, metrics, Notify(), place, suite, artifact))
         if has_metrics:
             _serve_metrics(metrics, suite, stem, daemon)
         yield daemon

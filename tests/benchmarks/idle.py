@@ -43,6 +43,7 @@ DAEMONS = {
     "tournament_consumer": "kloros.consumers.tournament_consumer_daemon",
     "decay": "kloros.consumers.decay_daemon",
     "affect": "kloros.affect.affect_daemon",
+    "optimiser": "kloros.optimisation.optimiser_daemon",
 }
 PORTS = dict(zip(DAEMONS, range(9640, 9640 + len(DAEMONS)), strict=True))
 CONFIG = Path(__file__).parents[2] / "config"

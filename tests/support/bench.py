@@ -61,8 +61,12 @@ class Bench(Generic[DaemonT]):
 
     def heard(self, signal: str) -> list[Message]:
         """All messages of that signal since the bench was set up."""
+        return [message for message in self.everything() if message.signal == signal]
+
+    def everything(self) -> list[Message]:
+        """All messages since the bench was set up."""
         self._heard += self.outsider.receive(100_000)
-        return [message for message in self._heard if message.signal == signal]
+        return self._heard
 
 
 @contextmanager

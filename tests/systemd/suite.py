@@ -26,10 +26,11 @@ ACTION = "kloros-action-consumer.service"
 SHADOW = "kloros-shadow.service"
 TOURNAMENT = "kloros-tournament-consumer.service"
 DECAY = "kloros-decay.service"
+OPTIMISER = "kloros-optimiser.service"
 AFFECT = "kloros-affect.service"
 DAEMONS = (
     PROXY, SCHEDULER, INTROSPECTION, HISTORIAN, LEDGER_WRITER,
-    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY, AFFECT,
+    CURIOSITY, SEMANTIC_DEDUP, INVESTIGATION, ACTION, SHADOW, TOURNAMENT, DECAY, AFFECT, OPTIMISER,
 )  # fmt: skip
 PYTHON = "/opt/kloros/bin/python"
 SCHEDULE_FILE = "/etc/kloros/scheduler_config.toml"
@@ -51,6 +52,8 @@ sys.stdin.read()
 for subscription in subscriptions:
     subscription.close()
 """
+
+LISTENS = "listening\n"
 
 EMITTER = """
 import json, sys
@@ -157,11 +160,12 @@ class Suite:
 
             def is_listening() -> bool:
                 assert listener.poll() is None, "".join(lines())
-                return bool(lines())
+                return LISTENS in lines()
 
             try:
                 wait_for(is_listening, 20, "the listener on the bus")
-                yield lambda: [json.loads(line) for line in lines()[1:]]
+                # Something may be heard before it says that it listens.
+                yield lambda: [json.loads(line) for line in lines() if line != LISTENS]
             finally:
                 listener.communicate(timeout=10)  # the end of its input is its order to stop
 

@@ -7,12 +7,23 @@ import time
 import pytest
 
 from tests.systemd.machine import Machine, wait_for
-from tests.systemd.suite import DAEMONS, HISTORIAN, INTROSPECTION, LEDGER_WRITER, PROXY, PYTHON, SCHEDULER, Suite
+from tests.systemd.suite import (
+    DAEMONS,
+    HISTORIAN,
+    INTROSPECTION,
+    LEDGER_WRITER,
+    OPTIMISER,
+    PROXY,
+    PYTHON,
+    SCHEDULER,
+    Suite,
+)
 
 HIGHEST_EXPOSURE = 1.5
 METRICS_PORTS = {PROXY: 9640, SCHEDULER: 9641, INTROSPECTION: 9642, LEDGER_WRITER: 9643, HISTORIAN: 9644} | {
-    unit: port for port, unit in enumerate(DAEMONS[5:], 9645)
+    unit: port for port, unit in enumerate(DAEMONS[5:-1], 9645)
 }
+METRICS_PORTS[OPTIMISER] = 9653
 
 
 def test_starting_the_scheduler_brings_up_bus_and_scheduler(machine: Machine) -> None:

@@ -49,6 +49,14 @@ def test_the_current_artifact_lies_over_the_settings_file(tmp_path: Path) -> Non
     assert [(each["event"], each["artifact"]) for each in logs] == [("parameters_in_force", "toy/p-1")]
 
 
+def test_a_package_without_parameters_leaves_the_settings_as_they_are(tmp_path: Path) -> None:
+    stage(artifacts_under(tmp_path), "toy", "m-1", {"toy.py": b""})
+    make_current(artifacts_under(tmp_path), "toy", "m-1")
+    with capture_logs() as logs:
+        assert in_force(tmp_path, "toy", Toy(name="mine"), get_logger()) == Toy(name="mine")
+    assert logs == []
+
+
 @pytest.mark.parametrize(
     "body",
     ["[above]\ngap = 7.0\n", "[above]\nnothing = 1.0\n", "unknown = 1\n", "[above]\ngap = 'text'\n", "[above\n",

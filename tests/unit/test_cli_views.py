@@ -133,6 +133,8 @@ def test_every_signal_can_be_narrated_with_the_facts_it_may_be_emitted_with() ->
             "Q_SCHEDULE_CONTROL": {"op": "pause"},
             "Q_ACTION_DECISION": {"decision": "approve"},
             "Q_ACTION_DECIDED": {"decision": "approve"},
+            "Q_REVIEW_DECISION": {"decision": "approve"},
+            "Q_REVIEW_DECIDED": {"decision": "approve"},
         }.get(signal.name, {})
         line = narrate(message(signal.name, msgspec.convert(values, signal.facts)))
         assert line.text

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from support.bench import Bench, bench
 
-from kloros.clock import VirtualClock
+from kloros.clock import VirtualClock, us_to_seconds
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.suite_settings import CycleSettings, SuiteSettings
@@ -290,3 +290,40 @@ def test_a_commit_that_is_refused_keeps_nothing(tmp_path: Path) -> None:
         assert reports(table) == [("injected", "failed")]  # type: ignore[arg-type]
         assert table.daemon.store.database.query("SELECT name FROM steps") == []
         assert table.heard("OBSERVATION") == []
+
+
+# A budget that is granted for a while
+
+
+def granted(table: Bench[Counting]) -> float | None:
+    return table.heard("HEARTBEAT")[-1].facts.budget_s
+
+
+def grant(table: Bench[Counting], budget_s: float | None, for_s: float = 60.0, daemon: str | None = None) -> None:
+    until_ts = us_to_seconds(table.clock.wall_us()) + for_s
+    facts = {"daemon": daemon or table.daemon.zooid, "budget_s": budget_s, "until_ts": until_ts}
+    table.say("CYCLE_BUDGET", {name: value for name, value in facts.items() if value is not None})
+
+
+def test_a_granted_budget_holds_until_it_lapses_and_the_heartbeat_says_so(table: Bench[Counting]) -> None:
+    own_s = table.daemon.own_budget_s
+    grant(table, 2 * own_s)
+    assert (table.daemon.budget_s, granted(table)) == (2 * own_s, 2 * own_s)
+    table.advance(59)
+    assert table.daemon.budget_s == 2 * own_s
+    table.advance(2)
+    assert table.daemon.budget_s == own_s
+
+
+def test_a_grant_is_taken_back_is_for_one_daemon_and_has_bounds(table: Bench[Counting]) -> None:
+    own_s = table.daemon.own_budget_s
+    grant(table, 2 * own_s, daemon="somebody_else")
+    assert table.daemon.budget_s == own_s
+    grant(table, 1000 * own_s)
+    assert table.daemon.budget_s == 10 * own_s
+    grant(table, own_s / 1000)
+    assert table.daemon.budget_s == own_s / 10
+    grant(table, None)
+    assert table.daemon.budget_s == own_s
+    grant(table, 2 * own_s, for_s=-1.0)
+    assert table.daemon.budget_s == own_s

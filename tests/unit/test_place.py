@@ -10,6 +10,12 @@ def test_named_directories_win() -> None:
     assert Place.discover(named) == Place(Path("/c"), Path("/s"), Path("/r"))
 
 
+def test_staged_versions_are_where_the_suites_own_state_is() -> None:
+    named = {"KLOROS_STATE_DIR": "/s/mine", "HOME": "/home/me"}
+    assert Place.discover(named).suite_state == Path("/s/mine")
+    assert Place.discover({**named, "KLOROS_SUITE_STATE_DIR": "/s"}).suite_state == Path("/s")
+
+
 def test_a_person_without_a_runtime_directory_keeps_the_sockets_with_the_state() -> None:
     place = Place.user({"HOME": "/home/me"})
     assert place.state == Path("/home/me/.local/state/kloros")

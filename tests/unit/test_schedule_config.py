@@ -132,6 +132,7 @@ class TestTheDefaultSchedule:
             "Q_TRIGGER_DECAY": 3600,
             "Q_TRIGGER_LEDGER_FLUSH": 60,
             "Q_TRIGGER_HISTORY_ROTATE": 3600,
+            "Q_TRIGGER_OPTIMISATION": 60,
         }
 
     def test_introspection_and_affect_are_not_adaptive_and_curiosity_and_actions_are(self) -> None:
@@ -143,7 +144,7 @@ class TestTheDefaultSchedule:
 
     def test_no_two_entries_share_a_second_in_the_whole_hyperperiod(self) -> None:
         seconds = [(beat.due_us or 0) // S for beat in simulate(load_schedule(DEFAULT).entries, 0, hours=1)]
-        assert len(seconds) == len(set(seconds)) == 3600 * 2 // 5 + 360 + 240 + 3 * 60 + 2 * 12 + 2
+        assert len(seconds) == len(set(seconds)) == 3600 * 2 // 5 + 360 + 240 + 4 * 60 + 2 * 12 + 2
 
     def test_a_day_has_all_its_beats_in_order_and_on_time(self) -> None:
         entries = load_schedule(DEFAULT).entries

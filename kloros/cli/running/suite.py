@@ -22,6 +22,7 @@ from kloros.daemon.daemon import Daemon
 from kloros.daemon.runner import composed
 from kloros.daemon.suite_settings import SuiteSettings
 from kloros.errors import KlorosError, SuiteFailed
+from kloros.optimisation.optimiser_daemon import OptimiserDaemon
 from kloros.orchestration.chem_proxy_daemon import ChemProxyDaemon
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 from kloros.place import Place
@@ -40,6 +41,7 @@ SUITE: tuple[type[Daemon], ...] = (
     TournamentConsumerDaemon,
     DecayDaemon,
     AffectDaemon,
+    OptimiserDaemon,
     SchedulerDaemon,
 )
 """In the order in which they start, who reacts before who fires; they stop in reverse."""

@@ -8,13 +8,14 @@ import msgspec
 
 from kloros.chembus.envelope import Message
 from kloros.cli.story.line import SEVERITY_STYLES, Line, publisher
+from kloros.cli.story.optimiser_lines import OPTIMISER_TELLERS
 from kloros.cli.story.suite_lines import SUITE_TELLERS
 from kloros.cli.story.work_lines import WORK_TELLERS
 
 __all__ = ["SEVERITY_STYLES", "Line", "narrate", "publisher"]
 
 LONGEST_FACTS = 160
-_TELLERS = {**SUITE_TELLERS, **WORK_TELLERS}
+_TELLERS = {**SUITE_TELLERS, **WORK_TELLERS, **OPTIMISER_TELLERS}
 
 
 def narrate(message: Message) -> Line:

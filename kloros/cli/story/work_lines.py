@@ -11,17 +11,14 @@ from kloros.chembus.facts_work import (
     ActionFacts,
     DecidedFacts,
     DecisionFacts,
-    EnactmentFacts,
     FadedFacts,
     FlagClosedFacts,
     FoldedFacts,
     GapFoundFacts,
-    ImprovementFacts,
     InvestigationFacts,
     MemoryAccessFacts,
     PruneFacts,
     QuestionFacts,
-    ReflectionFacts,
     ReviewFacts,
     ShadowFacts,
     TournamentFacts,
@@ -63,7 +60,8 @@ def action_name(facts: ActionFacts) -> str:
     return one_line(" ".join(filter(None, (facts.action_type, facts.target))))
 
 
-def _reaction(message: Message, text: str, style: str = "") -> Line:
+def reaction(message: Message, text: str, style: str = "") -> Line:
+    """What somebody does about something."""
     return Line(message.ts, f"{publisher(message)} {text}", style, is_reaction=True)
 
 
@@ -71,46 +69,46 @@ def _finding(message: Message, facts: GapFoundFacts) -> Line:
     what = one_line(facts.detail or f"{facts.gap_type} {facts.gap_name}")
     if message.signal == "CAPABILITY_RESTORED":
         lasted = "" if facts.duration_s is None else f" (lasted {duration(facts.duration_s)})"
-        return _reaction(message, f"says it is over: {what}{lasted}", "green")
+        return reaction(message, f"says it is over: {what}{lasted}", "green")
     verb = "found it worse" if facts.change == "worsened" else "found"
-    return _reaction(message, f"{verb}: {what} [{facts.severity}]", SEVERITY_STYLES.get(facts.severity, ""))
+    return reaction(message, f"{verb}: {what} [{facts.severity}]", SEVERITY_STYLES.get(facts.severity, ""))
 
 
 def _question(message: Message, facts: QuestionFacts) -> Line:
     what = one_line(facts.question)
     if message.signal == "Q_CURIOSITY_INVESTIGATE":
         stands = f" (stands for {facts.folded})" if facts.folded > 1 else ""
-        return _reaction(message, f"hands on: {what}{stands}", "dim")
+        return reaction(message, f"hands on: {what}{stands}", "dim")
     level = message.signal.removeprefix("Q_CURIOSITY_")
     told = ", ".join(filter(None, (level, worth(facts))))
-    return _reaction(message, f"asks: {what} [{told}]", SEVERITY_STYLES.get(level.lower(), ""))
+    return reaction(message, f"asks: {what} [{told}]", SEVERITY_STYLES.get(level.lower(), ""))
 
 
 def _folded(message: Message, facts: FoldedFacts) -> Line:
     text = f"folds {facts.question_id} into {facts.folded_into} ({percent(facts.similarity)} alike)"
-    return _reaction(message, text, "dim")
+    return reaction(message, text, "dim")
 
 
 def _investigation(message: Message, facts: InvestigationFacts) -> Line:
     what = one_line(facts.conclusion or facts.question or facts.question_id)
     if facts.status != "concluded":
         style = "dim" if facts.status == "withdrawn" else "yellow"
-        return _reaction(message, f"did not conclude, {facts.status.replace('_', ' ')}: {what}", style)
+        return reaction(message, f"did not conclude, {facts.status.replace('_', ' ')}: {what}", style)
     action = facts.recommended_action
     advice = f"; recommends {one_line(f'{action.action_type} {action.target}')}" if action else ""
-    return _reaction(message, f"concludes: {what}{because(certainty(facts))}{advice}", "bold cyan")
+    return reaction(message, f"concludes: {what}{because(certainty(facts))}{advice}", "bold cyan")
 
 
 def _action(message: Message, facts: ActionFacts) -> Line:
     what = action_name(facts)
     mode = f" [{facts.mode}]" if facts.mode else ""
     if message.signal == "Q_ACTION_SPAWNED":
-        return _reaction(message, f"takes up {what}{mode}{because(facts.action_id)}", "bold")
+        return reaction(message, f"takes up {what}{mode}{because(facts.action_id)}", "bold")
     outcome = facts.outcome or "ended"
     took = f" in {duration(facts.duration_s)}" if facts.duration_s else ""
     detail = f": {one_line(facts.detail)}" if facts.detail else ""
     text = f"is done with {what}: {outcome.replace('_', ' ')}{took}{detail}"
-    return _reaction(message, text, OUTCOME_STYLES.get(outcome, ""))
+    return reaction(message, text, OUTCOME_STYLES.get(outcome, ""))
 
 
 def _decision(message: Message, facts: DecisionFacts) -> Line:
@@ -123,18 +121,18 @@ def _decided(message: Message, facts: DecidedFacts) -> Line:
     verb = "accepts" if facts.accepted else "does not accept"
     who = f" of {one_line(facts.requester)}" if facts.requester else ""
     style = "green" if facts.accepted else "yellow"
-    return _reaction(message, f"{verb} the {word}{who} of {facts.action_id}{because(facts.detail)}", style)
+    return reaction(message, f"{verb} the {word}{who} of {facts.action_id}{because(facts.detail)}", style)
 
 
 def _flag(message: Message, facts: ReviewFacts) -> Line:
     often = f", {facts.count} times" if facts.count > 1 else ""
     cure = f"; cure: {one_line(facts.cure)}" if facts.cure else ""
     text = f"needs a person: {one_line(facts.rationale)} [{facts.flag_id}{often}]{cure}"
-    return _reaction(message, text, SEVERITY_STYLES.get(facts.severity or "", "") or "yellow")
+    return reaction(message, text, SEVERITY_STYLES.get(facts.severity or "", "") or "yellow")
 
 
 def _flag_closed(message: Message, facts: FlagClosedFacts) -> Line:
-    return _reaction(message, f"needs nobody for {facts.flag_id} any more{because(one_line(facts.reason))}", "green")
+    return reaction(message, f"needs nobody for {facts.flag_id} any more{because(one_line(facts.reason))}", "green")
 
 
 def _tournament(message: Message, facts: TournamentFacts) -> Line:
@@ -142,43 +140,30 @@ def _tournament(message: Message, facts: TournamentFacts) -> Line:
     if facts.fitness is not None:
         against = "" if facts.incumbent_fitness is None else f" against {facts.incumbent_fitness:.4g}"
         figures = f", fitness {facts.fitness:.4g}{against}"
-    return _verdict(message, "held a tournament for", facts.module_name, facts.verdict, figures, facts.detail)
+    return verdict_line(message, "held a tournament for", facts.module_name, facts.verdict, figures, facts.detail)
 
 
 def _shadow(message: Message, facts: ShadowFacts) -> Line:
     figures = "" if facts.drift is None else f", drift {percent(facts.drift)}"
-    return _verdict(message, "tried a candidate beside", facts.module_name, facts.verdict, figures, facts.detail)
+    return verdict_line(message, "tried a candidate beside", facts.module_name, facts.verdict, figures, facts.detail)
 
 
-def _improvement(message: Message, facts: ImprovementFacts) -> Line:
-    why = f": {one_line(facts.rationale)}" if facts.rationale else ""
-    return _reaction(message, f"proposes {facts.action_kind} of {facts.module_name} ({facts.action_id}){why}", "bold")
-
-
-def _enactment(message: Message, facts: EnactmentFacts) -> Line:
-    return _verdict(message, f"{facts.action_kind} of", facts.module_name, facts.status, "", facts.detail)
-
-
-def _reflection(message: Message, facts: ReflectionFacts) -> Line:
-    about = " ".join(filter(None, (facts.action_id, facts.module_name and f"on {facts.module_name}")))
-    return _verdict(message, "looked back at", about, facts.verdict, "", facts.detail)
-
-
-def _verdict(
+def verdict_line(
     message: Message, did: str, about: str | None, verdict: str | None, figures: str, detail: str | None
 ) -> Line:
+    """What was tried of something, and how that was judged."""
     told = (verdict or "no verdict").replace("_", " ")
     style = "green" if verdict in GOOD_VERDICTS else "yellow" if verdict in BAD_VERDICTS else ""
     text = f"{did} {about or 'something'}: {told}{figures}{because(one_line(detail or ''))}"
-    return _reaction(message, one_line(text), style)
+    return reaction(message, one_line(text), style)
 
 
 def _faded(message: Message, facts: FadedFacts) -> Line:
     if not facts.faded:
-        return _reaction(message, f"forgot none of {facts.examined} memories", "dim")
+        return reaction(message, f"forgot none of {facts.examined} memories", "dim")
     sectors = ", ".join(f"{count} {sector}" for sector, count in sorted(facts.by_sector.items()))
     example = f", such as: {one_line(facts.examples[0], 80)}" if facts.examples else ""
-    return _reaction(message, f"forgot {facts.faded} of {facts.examined} memories{because(sectors)}{example}")
+    return reaction(message, f"forgot {facts.faded} of {facts.examined} memories{because(sectors)}{example}")
 
 
 def _accessed(message: Message, facts: MemoryAccessFacts) -> Line:
@@ -203,9 +188,6 @@ WORK_TELLERS: dict[type[Facts], Callable[[Message, Any], Line]] = {
     FlagClosedFacts: _flag_closed,
     TournamentFacts: _tournament,
     ShadowFacts: _shadow,
-    ImprovementFacts: _improvement,
-    EnactmentFacts: _enactment,
-    ReflectionFacts: _reflection,
     FadedFacts: _faded,
     MemoryAccessFacts: _accessed,
     PruneFacts: _prune,

@@ -30,7 +30,7 @@ class TunedSettings(OwnSettings[SettingsT]):
     """OwnSettings under what was found to be better."""
 
     def __init__(self, path: Path, shape: type[SettingsT], log: FilteringBoundLogger, state: Path, module: str) -> None:
-        """`state` is where the suite's state is. Raises ConfigError for a fault in the file itself."""
+        """`state`: the suite's (`place.suite_state`). Raises ConfigError for a fault in the file itself."""
         super().__init__(path, shape, log)
         self._state, self._module = state, module
         self.current = in_force(state, module, self.current, log)
@@ -45,7 +45,7 @@ def in_force(state: Path, module: str, settings: SettingsT, log: FilteringBoundL
     """`settings` with the module's current artifact laid over them; never raises, the log says what is in force."""
     try:
         artifact = current_artifact(state, module)
-        if artifact is None:
+        if artifact is None or (artifact.holds_code and PARAMETERS not in artifact.files):
             return settings
         overlaid = overlay(settings, tables_in(artifact), state / "artifacts" / artifact.name / PARAMETERS)
     except (ArtifactRefused, ConfigError) as error:

@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.25
 INTERVALS_S = {
     "introspection_scan": 1.0, "curiosity_generation": 1.0, "semantic_dedup": 1.0, "investigation_processing": 1.0,
     "action_processing": 1.0, "shadow_evaluation": 10.0, "tournament_evaluation": 10.0, "memory_decay": 60.0,
-    "ledger_flush": 10.0, "history_rotate": 60.0, "affect_sensing": 10.0,
+    "ledger_flush": 10.0, "history_rotate": 60.0, "affect_sensing": 10.0, "optimisation": 10.0,
 }  # fmt: skip
 # A person's machine waits longer before it calls something lasting, and something mended over.
 QUICK = """

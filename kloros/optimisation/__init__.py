@@ -1,0 +1,1 @@
+"""The optimiser: profile, detect, plan, enact, reflect, within limits."""
