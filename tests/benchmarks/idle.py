@@ -82,7 +82,7 @@ def main(given_arguments: Sequence[str] | None = None) -> None:
             costs = watch(pids, watch_s)
         if len(costs) == len(DAEMONS):
             consumers = [cost for cost in costs if cost.name not in ("chem_proxy", "scheduler")]
-            costs += [_sum("the ten consumers", consumers), _sum("together", costs)]
+            costs += [_sum(f"the {len(consumers)} consumers", consumers), _sum("together", costs)]
         elif len(costs) > 1:
             costs.append(_sum("together", costs))
         table(f"Idle: {title}", COLUMNS, [cost.row() for cost in costs])

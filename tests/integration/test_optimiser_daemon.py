@@ -396,6 +396,34 @@ class TestTheLoop:
             assert len(office.heard("Q_ENACTMENT")) == before
             assert {facts.reason_code for facts in office.heard("Q_ENACTMENT")} == {"observed"}
 
+    def test_silence_is_told_to_a_person_also_of_who_beats_rarely(self, open_office: Opened) -> None:
+        with open_office(QUICK + "[profile]\nwindow_s = 60.0\n") as office:
+            others = {"quick": 0.1, "calm": 0.1, "semantic_dedup_consumer": 0.1}
+            office.pass_by(100, slow=0.1, **others)
+            office.pass_by(60, **others)
+            office.beat()
+            assert [(flag.module, "nothing is heard" in flag.rationale) for flag in office.flags()] == [("slow", True)]
+
+    def test_who_has_rare_cycles_is_judged_by_its_last_ones(self, open_office: Opened) -> None:
+        with open_office(QUICK + "[profile]\nwindow_s = 10.0\n") as office:
+            office.pass_by(60, every_s=10.0, slow=5.0)
+            office.beat()
+            report = office.table.daemon.store.get(REPORT, Report)
+            assert report is not None
+            assert ("slow", 5) in [(each.module_name, each.calls) for each in report.modules]
+            assert "slow" in report.unhealthy
+
+    def test_who_was_slowed_down_may_do_less(self, open_office: Opened) -> None:
+        with open_office(QUICK + "[profile]\nwindow_s = 60.0\n[detector]\nmin_throughput_rps = 0.15\n") as office:
+            for pace, weak in ((1.0, True), (0.5, False)):
+                office.world.paces["slow"] = pace
+                office.pass_by(80, every_s=10.0, slow=0.1)
+                office.beat()
+                report = office.table.daemon.store.get(REPORT, Report)
+                assert report is not None
+                kinds = {each.kind for each in report.weaknesses if each.module_name == "slow"}
+                assert ("LOW_THROUGHPUT" in kinds) is weak
+
     def test_it_does_not_judge_itself(self, office: Office) -> None:
         office.report("optimiser", 100.0, count=50)
         office.beat()
@@ -465,6 +493,17 @@ class TestHotSwap:
         assert office.verdicts() == [("CONFIRMED", "version")]
         assert office.current() == "p-1"
         assert not office.flags()
+
+    def test_one_is_not_confirmed_before_it_was_compared(self, office: Office) -> None:
+        office.pass_by(60, semantic_dedup_consumer=0.1)
+        office.promote(office.stage())
+        office.pass_by(25, semantic_dedup_consumer=0.3)
+        office.beat()
+        assert office.verdicts() == []
+        office.pass_by(30, semantic_dedup_consumer=0.3)
+        office.beat()
+        assert office.verdicts() == [("REVERTED", "version")]
+        assert office.current() is None
 
     def test_one_that_does_not_come_up_goes_back_at_once(self, office: Office) -> None:
         office.world.daemons["semantic_dedup_consumer"].broken_by = {"p-2"}
