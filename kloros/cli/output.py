@@ -26,6 +26,12 @@ def styled(text: str, style: str) -> str:
     return f"\x1f{style}\x1f{text}"
 
 
+def one_line(text: str, most: int = 240) -> str:
+    """What somebody wrote, as part of a line: nothing in it that could move a cursor or break the line."""
+    plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return plain if len(plain) <= most else f"{plain[: most - 3]}..."
+
+
 def bare(cell: str) -> str:
     """The cell's text without its style."""
     return cell.rpartition("\x1f")[2]

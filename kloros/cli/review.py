@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kloros.cli.optimiser_talk import STEM
-from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
+from kloros.cli.output import JsonOption, Row, as_json, one_line, say, styled, table
 from kloros.cli.stored import one_of, stored_by
-from kloros.cli.story.line import one_line
 from kloros.cli.units import moment
 
 if TYPE_CHECKING:

@@ -30,9 +30,3 @@ def publisher(message: Message) -> str:
 def because(reason: str | None) -> str:
     """A reason in brackets, if there is one."""
     return f" ({reason})" if reason else ""
-
-
-def one_line(text: str, most: int = 240) -> str:
-    """What somebody wrote, as part of a line: nothing in it that could move a cursor or break the line."""
-    plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return plain if len(plain) <= most else f"{plain[: most - 3]}..."

@@ -19,7 +19,8 @@ from kloros.chembus.facts_work import (
     QuestionFacts,
     ReviewFacts,
 )
-from kloros.cli.story.line import SEVERITY_STYLES, because, one_line, publisher
+from kloros.cli.output import one_line
+from kloros.cli.story.line import SEVERITY_STYLES, because, publisher
 from kloros.cli.story.narrate import narrate
 from kloros.cli.story.work_lines import OUTCOME_STYLES, action_name, certainty, percent, worth
 

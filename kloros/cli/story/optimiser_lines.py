@@ -14,7 +14,8 @@ from kloros.chembus.facts_work import (
     ReviewDecidedFacts,
     ReviewDecisionFacts,
 )
-from kloros.cli.story.line import Line, because, one_line, publisher
+from kloros.cli.output import one_line
+from kloros.cli.story.line import Line, because, publisher
 from kloros.cli.story.work_lines import GOOD_VERDICTS, reaction
 from kloros.cli.units import clock_time, duration
 

@@ -23,7 +23,8 @@ from kloros.chembus.facts_work import (
     ShadowFacts,
     TournamentFacts,
 )
-from kloros.cli.story.line import SEVERITY_STYLES, Line, because, one_line, publisher
+from kloros.cli.output import one_line
+from kloros.cli.story.line import SEVERITY_STYLES, Line, because, publisher
 from kloros.cli.units import duration
 
 OUTCOME_STYLES = {
