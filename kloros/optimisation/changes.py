@@ -221,6 +221,8 @@ def _gains(before: Figures, after: Figures) -> dict[str, float]:
 
 
 _BEYOND_CHANCE = 0.5
+_LEAST_MS = 50.0
+"""Below, a cycle is compared with one of this length: of few milliseconds many are the machine's."""
 
 
 def _latency_gain(before: Figures, after: Figures) -> float:
@@ -234,5 +236,5 @@ def _latency_gain(before: Figures, after: Figures) -> float:
     return min(typical, late, key=abs) if (typical > 0) == (late > 0) else 0.0
 
 
-def _gain(before: float, after: float) -> float:
-    return (before - after) / before if before > 0 else -min(after, 1.0)
+def _gain(before_ms: float, after_ms: float) -> float:
+    return (before_ms - after_ms) / max(before_ms, _LEAST_MS)

@@ -30,7 +30,6 @@ failures = 100
 [verification]
 settle_s = 1.0
 min_samples = 3
-max_harm = 100.0
 [hot_swap]
 probation_cycles = 3
 [hot_swap.modules]

@@ -58,8 +58,19 @@ def test_without_a_baseline_nothing_is_confirmed(before: Any) -> None:
     assert compare(before, figures(calls=1000, p95_ms=1.0), Aim.NO_HARM, RULES)[0] is Verdict.INCONCLUSIVE
 
 
-def test_what_was_infinitely_fast_and_is_not_has_become_worse() -> None:
-    assert compare(figures(p95_ms=0.0), figures(p95_ms=10.0), Aim.NO_HARM, RULES)[0] is Verdict.REVERTED
+@pytest.mark.parametrize(
+    ("before_ms", "after_ms", "expected"),
+    [
+        (0.0, 100.0, Verdict.REVERTED),
+        (0.0, 9.0, Verdict.CONFIRMED),
+        (2.0, 9.0, Verdict.CONFIRMED),
+        (2.0, 60.0, Verdict.REVERTED),
+    ],
+)
+def test_a_few_milliseconds_more_are_the_machines_and_many_are_not(
+    before_ms: float, after_ms: float, expected: Verdict
+) -> None:
+    assert compare(figures(p95_ms=before_ms), figures(p95_ms=after_ms), Aim.NO_HARM, RULES)[0] is expected
 
 
 def test_it_is_not_judged_before_it_has_settled_nor_on_too_few_samples() -> None:
