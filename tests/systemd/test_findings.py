@@ -61,5 +61,6 @@ def test_every_scanner_works_inside_the_sandbox(suite: Suite) -> None:
     suite.schedule(introspection_scan=0.5)
     suite.start()
     suite.wait_for_cycles(3)
-    lacks = [entry["MESSAGE"] for entry in suite.machine.journal("kloros-introspection", PRIORITY="4")]
-    assert lacks == []
+    warnings = suite.machine.journal("kloros-introspection", PRIORITY="4")
+    # What the host really suffers from while this runs is a finding, and no lack.
+    assert [entry["MESSAGE"] for entry in warnings if entry["KLOROS_EVENT"] != "gap_opened"] == []
