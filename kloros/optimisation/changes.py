@@ -221,8 +221,8 @@ def _gains(before: Figures, after: Figures) -> dict[str, float]:
 
 
 _BEYOND_CHANCE = 0.5
-_LEAST_MS = 50.0
-"""Below, a cycle is compared with one of this length: of few milliseconds many are the machine's."""
+_LEAST_MS = 20.0
+"""What takes less is as good as this: 4 ms that become 7 harm nobody."""
 
 
 def _latency_gain(before: Figures, after: Figures) -> float:
@@ -237,4 +237,5 @@ def _latency_gain(before: Figures, after: Figures) -> float:
 
 
 def _gain(before_ms: float, after_ms: float) -> float:
-    return (before_ms - after_ms) / max(before_ms, _LEAST_MS)
+    before_ms, after_ms = max(before_ms, _LEAST_MS), max(after_ms, _LEAST_MS)
+    return (before_ms - after_ms) / before_ms
