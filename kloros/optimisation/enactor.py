@@ -10,10 +10,10 @@ from kloros.optimisation import changes, gates, store
 from kloros.optimisation.changes import Change
 from kloros.optimisation.driver import Driver
 from kloros.optimisation.effects import Around, NoEffect, aim_of, effect_of, name_of
-from kloros.optimisation.flags import Trouble, severity_of, without_figures
+from kloros.optimisation.flags import WEAK, Trouble, severity_of, without_figures
 from kloros.optimisation.gates import Answer, Decision, Standing
 from kloros.optimisation.levers import Reading, Unfit
-from kloros.optimisation.model import CHANGES, ActionKind, EnactmentStatus, Figures, ImprovementAction, Value
+from kloros.optimisation.model import CHANGES, PLANNER, ActionKind, EnactmentStatus, Figures, ImprovementAction, Value
 from kloros.optimisation.parsing import Refusal, parse
 from kloros.optimisation.samples import Samples, baseline_of
 from kloros.optimisation.step_journal import Journal, kind_label, word
@@ -58,7 +58,7 @@ class Enactor:
             self._begin(taken, action)
             return
         if decision.answer is Answer.FLAG:
-            taken.flag_id = self._journal.register.raise_flag(self._flag_of(action))
+            taken.flag_id = self._journal.register.raise_flag(self._flag_of(taken, action))
             kept = EnactmentStatus.SUCCESS if taken.flag_id else EnactmentStatus.FAILED
             self._journal.end(taken, kept, decision.detail if taken.flag_id else "too many flags are open")
             return
@@ -268,11 +268,12 @@ class Enactor:
         told = f"would set {change.name} of {change.module_name} from {word(change.before)} to {word(change.after)}"
         return f"{action.action_kind} {told}"
 
-    def _flag_of(self, action: ImprovementAction) -> Trouble:
+    def _flag_of(self, taken: Taken, action: ImprovementAction) -> Trouble:
         """An action that is a flag."""
         given = dict(action.parameters)
         return Trouble(
-            action.module_name, action.action_kind, "flagged", action.rationale or "it was flagged for review",
+            action.module_name, action.action_kind, WEAK if taken.source == PLANNER else "flagged",
+            action.rationale or "it was flagged for review",
             severity_of(action.priority), action.action_id, tuple(f"{key}={value}" for key, value in given.items()),
             given.get("cure"), sameness=without_figures(action.rationale),
         )  # fmt: skip

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kloros.optimisation.model import CHANGES, COSTS, ActionKind, Figures, ImprovementAction, Weakness, WeaknessKind
+from kloros.optimisation.model import (
+    CHANGES,
+    COSTS,
+    PLANNER,
+    ActionKind,
+    Figures,
+    ImprovementAction,
+    Weakness,
+    WeaknessKind,
+)
 
 LASTS_WINDOWS = 1 / 3
 """What is weak for less than this share of the profile's window may pass by itself."""
@@ -36,7 +45,7 @@ def everywhere(weak: int, known: int, wall_s: float) -> ImprovementAction:
     told = f"{weak} of {known} modules are weak at once: the cause lies elsewhere, and none of them is changed"
     return ImprovementAction(
         SUITE, ActionKind.FLAG_FOR_REVIEW, 1.0, told, (("severity", "critical"),), f"p-suite-{wall_s:.0f}", wall_s,
-        source="planner",
+        source=PLANNER,
     )  # fmt: skip
 
 

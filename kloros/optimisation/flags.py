@@ -18,6 +18,8 @@ _FIGURES = re.compile(r"[0-9a-f]{16,}|[0-9]+(\.[0-9]+)?")
 MOST_EVIDENCE = 50
 MOST_TEXT = 1_000
 OURS = "optimiser"
+WEAK = "weak"
+"""The reason of a flag about a weakness that the optimiser itself has found; it ends with the weakness."""
 ELSEWHERE = "bus"
 
 

@@ -39,6 +39,9 @@ CHANGES = (
 )
 """The kinds that change something."""
 
+PLANNER = "planner"
+"""The source of what the optimiser itself proposes."""
+
 COSTS: Mapping[ActionKind, float] = {
     ActionKind.TUNE_THRESHOLD: 0.05,
     ActionKind.INCREASE_BUDGET: 0.30,

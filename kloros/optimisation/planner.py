@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from kloros.optimisation.model import COSTS, ActionKind, ImprovementAction, Parameters, Weakness, WeaknessKind
+from kloros.optimisation.model import COSTS, PLANNER, ActionKind, ImprovementAction, Parameters, Weakness, WeaknessKind
 
 _SWAP, _BUDGET, _FLAG = ActionKind.HOT_SWAP_MODULE, ActionKind.INCREASE_BUDGET, ActionKind.FLAG_FOR_REVIEW
 _REDUCE, _TUNE = ActionKind.REDUCE_LOAD, ActionKind.TUNE_THRESHOLD
@@ -90,7 +90,7 @@ def _action(
     return ImprovementAction(
         weakness.module_name, kind, priority, f"{weakness.kind}: {weakness.detail}",
         _parameters(weakness, kind, staged), "p-" + hashlib.sha256(named.encode()).hexdigest()[:12], wall_s,
-        wall_s + rules.lives_s, "planner",
+        wall_s + rules.lives_s, PLANNER,
     )  # fmt: skip
 
 

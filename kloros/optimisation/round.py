@@ -14,11 +14,13 @@ from kloros.optimisation.detector import Detector
 from kloros.optimisation.driver import Driver
 from kloros.optimisation.effects import BUDGET
 from kloros.optimisation.enactor import Enactor
-from kloros.optimisation.fitting import LASTS_WINDOWS, Fitting, everywhere, standing, what_of
+from kloros.optimisation.fitting import LASTS_WINDOWS, SUITE, Fitting, everywhere, standing, what_of
+from kloros.optimisation.flags import LIVE, OURS, WEAK, State
 from kloros.optimisation.live import Live
 from kloros.optimisation.looking import BASELINES, Profile
 from kloros.optimisation.model import ActionKind, Figures, ImprovementAction, Severity, Weakness, WeaknessKind
 from kloros.optimisation.planner import PlannerConfig, plan
+from kloros.optimisation.register import flags
 from kloros.optimisation.renewing import renew
 from kloros.optimisation.step_journal import Desk, Journal
 from kloros.optimisation.store import Stage, Taken
@@ -73,7 +75,8 @@ class Round:
         self._cycle.save(STANDING, stands)
         for each in self._plan(self.report, detector, stands):
             self._propose(each)
-        self._cycle.commit()
+        self._let_go(self.report)
+        self.journal.commit()
 
     def _plan(self, report: Report, detector: Detector, stands: dict[str, int]) -> list[ImprovementAction]:
         """What is proposed about what lasts, still holds, and is not being changed already."""
@@ -97,7 +100,7 @@ class Round:
         )  # fmt: skip
         rules = PlannerConfig(told.threshold, _ALL, told.min_samples, self._settings.limits.wait_at_most_s)
         planned = plan(lasting, us_to_seconds(now_us), rules, is_allowed=fitting.is_allowed)
-        if len(report.unhealthy) > self._settings.limits.unhealthy_share * report.known:
+        if self._is_everywhere(report):
             planned = [everywhere(len(report.unhealthy), report.known, us_to_seconds(now_us))]
         if self._desk.paused():
             planned = [each for each in planned if each.action_kind is ActionKind.FLAG_FOR_REVIEW]
@@ -105,6 +108,19 @@ class Round:
         return fitting.choose(
             planned, lambda each: store.was_proposed(self._cycle, self._what(each), since_us), told.at_most
         )
+
+    def _let_go(self, report: Report) -> None:
+        """A flag about a weakness ends once a whole window shows its module well, or as many as it takes to act."""
+        before_us = self._profile.now_us - seconds_to_us(self._settings.profile.window_s)
+        seen, weak = {each.module_name for each in report.modules}, {each.module_name for each in report.weaknesses}
+        for flag in flags(self._cycle, *LIVE):
+            is_ours = flag.source == OURS and flag.reason == WEAK and flag.last_us < before_us
+            is_well = flag.module in seen - weak or (flag.module == SUITE and not self._is_everywhere(report))
+            if is_ours and is_well:
+                self.journal.register.close(flag.flag_id, State.CLOSED, f"{flag.module} is well again")
+
+    def _is_everywhere(self, report: Report) -> bool:
+        return len(report.unhealthy) > self._settings.limits.unhealthy_share * report.known
 
     def _budget_s(self, module: str) -> float | None:
         found = self._desk.levers[ActionKind.INCREASE_BUDGET].read(module, BUDGET).value

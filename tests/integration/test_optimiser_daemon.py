@@ -363,6 +363,22 @@ class TestTheLoop:
             assert "cannot help" in office.flags()[0].rationale
             assert not office.changes()
 
+    def test_a_flag_about_a_weakness_ends_when_the_module_is_well_again_and_nobody_elses_does(
+        self, open_office: Opened
+    ) -> None:
+        with open_office(QUICK + "[profile]\nwindow_s = 60.0\n") as office:
+            by_hand = office.enactment(office.propose("FLAG_FOR_REVIEW", rationale="look at this")).flag_id
+            slowed(office)
+            weak = {flag.flag_id for flag in office.flags()} - {by_hand}
+            assert weak
+            for _ in range(3):
+                office.pass_by(60, slow=0.1, quick=0.1, calm=0.1, semantic_dedup_consumer=0.1)
+                office.beat()
+            assert {(told.flag_id, told.reason) for told in office.heard("FLAG_CLOSED")} == {
+                (flag_id, "slow is well again") for flag_id in weak
+            }
+            assert [flag.flag_id for flag in office.flags() if flag.is_live] == [by_hand]
+
     def test_what_did_not_help_is_not_done_again_and_a_person_is_asked(self, open_office: Opened) -> None:
         settings = QUICK + "[profile]\nwindow_s = 60.0\n[detector]\nspike_ratio_threshold = 1000.0\n"
         with open_office(settings) as office:
