@@ -32,7 +32,10 @@ class Refusal(StrEnum):
 
 
 class Pacing(msgspec.Struct, frozen=True):
-    """What a consumer last knew of its entry; kept on disk. Times in microseconds."""
+    """What a consumer last knew of its entry; kept on disk. Times in microseconds.
+
+    anchor_us: a due moment since which this grid holds. What lies before it on the grid was never due.
+    """
 
     interval_us: int
     nominal_us: int
@@ -200,7 +203,7 @@ class BeatKeeper:
             return False
         tick_is_silent = now_s - self._tick_s >= self._limits.tick_silence_s
         due_us = self.grid.due_at_or_before(now_us - TRIGGER_GRACE_US)
-        return tick_is_silent and due_us > (self._taken_us or 0) and due_us > (self._accounted_us or 0)
+        return tick_is_silent and self._is_open(due_us) and due_us > (self._accounted_us or 0)
 
     def _local_beat(self, now_us: int, now_s: float) -> Run | None:
         if self._is_ahead(now_us):
@@ -210,18 +213,22 @@ class BeatKeeper:
             self._unnumbered_s = now_s
             return Run(Source.FALLBACK)
         due_us = self.grid.due_at_or_before(now_us)
-        if due_us <= (self._taken_us or 0):
+        if not self._is_open(due_us):
             return None
         return self._take(Source.FALLBACK, due_us, beat_number(due_us, self.pacing.offset_us, self.pacing.nominal_us))
 
+    def _is_open(self, due_us: int) -> bool:
+        """Whether it is a beat of the present grid that nobody has run."""
+        return due_us > (self._taken_us or 0) and due_us >= self.pacing.anchor_us
+
     def _is_ahead(self, now_us: int) -> bool:
-        """The wall clock was stepped back behind beats that are done: their numbers must not run again."""
-        return self._taken_us is not None and self._taken_us > now_us + self.pacing.interval_us
+        """The wall clock was stepped back behind beats that are done or planned: their numbers must not run."""
+        return max(self._taken_us or 0, self.pacing.anchor_us) > now_us + self.pacing.interval_us
 
     def _next_due_us(self, now_us: int) -> int:
         if self._is_ahead(now_us):
             return now_us + self.pacing.interval_us
-        return self.grid.due_after(max(now_us, self._taken_us or 0))
+        return self.grid.due_after(max(now_us, self._taken_us or 0, self.pacing.anchor_us - 1))
 
     def _take(self, source: Source, due_us: int, beat: int) -> Run:
         seen_us = max(self._taken_us or 0, self._accounted_us or 0)

@@ -90,16 +90,11 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     clock, hub = VirtualClock(), MemoryHub()
-    (tmp_path / "artifacts").mkdir()
+    for name in ("config", "state"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config/shadow_config.toml").write_text(SHADOW_SETTINGS)
     with ExitStack() as stack:
-        benches = []
-        for daemon in DAEMONS:
-            folder = tmp_path / daemon.zooid
-            for name in ("config", "state"):
-                (folder / name).mkdir(parents=True)
-            (folder / "config/shadow_config.toml").write_text(SHADOW_SETTINGS)
-            (folder / "state/artifacts").symlink_to(tmp_path / "artifacts")
-            benches.append(stack.enter_context(bench(daemon, folder, clock, hub=hub)))
+        benches = [stack.enter_context(bench(daemon, tmp_path, clock, hub=hub)) for daemon in DAEMONS]
         yield Machine(benches, clock, seed=1)
 
 

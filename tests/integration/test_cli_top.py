@@ -208,7 +208,7 @@ def test_it_follows_the_size_of_the_terminal(
     wait_for(lambda: "affect_sensing" in view.read() and "ago" in view.drawn, LIMIT_S, "a wide frame")
     view.resize(70, 20)
     wait_for(lambda: (view.forget(), view.process.poll() is None)[1], LIMIT_S)
-    wait_for(lambda: "13 normal" in view.read(), LIMIT_S, "a narrow frame")
+    wait_for(lambda: f"{len(EXPECTED)} normal" in view.read(), LIMIT_S, "a narrow frame")
     view.type("q")
     assert ended_in_order(view, wait_for) == 0
 
@@ -236,7 +236,7 @@ def test_a_bus_that_goes_away_is_told_and_its_return_too(
     with running(place):
         wait_for(lambda: "the bus is back" in view.read(), LIMIT_S, "the return")
         view.forget()
-        wait_for(lambda: "13 normal" in view.read() or "none lost" in view.drawn, LIMIT_S, "a frame")
+        wait_for(lambda: f"{len(EXPECTED)} normal" in view.read() or "none lost" in view.drawn, LIMIT_S, "a frame")
         assert "NO BUS" not in view.drawn.rpartition("KLoROS")[2]
         view.type("q")
         assert ended_in_order(view, wait_for) == 0

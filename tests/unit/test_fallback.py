@@ -123,6 +123,18 @@ def test_when_a_slow_down_ends_silence_is_counted_anew() -> None:
     assert beats.engage_at_s() == 44.0, "ticks alone are no triggers"
 
 
+def test_what_lies_before_the_first_beat_of_a_new_plan_is_not_run_locally() -> None:
+    """The schedule was configured anew, its first beat lies ahead, and then the scheduler falls silent."""
+    beats = keeper()
+    first_us = T0 + 8 * S
+    beats.on_tick(7, Pacing(interval_us=INTERVAL_S * S, nominal_us=INTERVAL_S * S, anchor_us=first_us), 1.0, T0 + S)
+    assert beats.on_time(first_us - 1, beats.engage_at_s()) is None
+    assert beats.next_local_due_us(first_us - 1, beats.engage_at_s()) == first_us
+    run = beats.on_time(first_us, beats.engage_at_s() + 1)
+    assert run is not None
+    assert run.due_us == first_us
+
+
 def numbered(due_us: int, serial: int, interval_s: int = INTERVAL_S) -> Trigger:
     return Trigger(due_us // (INTERVAL_S * S), due_us, interval_s * S, 7, serial)
 
