@@ -131,8 +131,6 @@ class OptimiserDaemon(Consumer):
             self.count(event, count)
         waits = bool(store.actions(cycle, Stage.WAITING))
         self._turn(ReflectionState.AWAITING_APPROVAL if waits else ReflectionState.IDLE)
-        if is_errand:
-            cycle.backlog = max(cycle.backlog, 0)
 
     def _desk(self, cycle: Cycle) -> Desk:
         settings = self._own.current
@@ -245,10 +243,10 @@ class OptimiserDaemon(Consumer):
     def _turn(self, state: ReflectionState) -> None:
         if state is not self._state:
             self._state = state
-            self.loop.call_soon(self._tell_state)
+            self.loop.call_soon(lambda: self._tell_state(state))
 
-    def _tell_state(self) -> None:
-        state = ReflectionState.STOPPED if self._why_paused else self._state
+    def _tell_state(self, at_work: ReflectionState | None = None) -> None:
+        state = ReflectionState.STOPPED if self._why_paused else at_work or self._state
         facts = OptimiserStateFacts(
             state=str(state), paused=self._why_paused, waiting=self._waiting, open_changes=self._open_changes,
             open_flags=self._open_flags,

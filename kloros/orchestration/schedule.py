@@ -68,7 +68,8 @@ class Schedule:
         self._queue = DueQueue()
         self._expiries = DueQueue()
         self._touched: set[str] = set()
-        self._reported_us: dict[str, int] = {}
+        # Nobody waits for what an earlier life has emitted: its end may have been told meanwhile.
+        self._reported_us = {name: state.last_due_us for name, state in self._states.items() if state.last_due_us}
         self._adopt({entry.name: entry for entry in entries}, now_us, "downtime")
 
     def __len__(self) -> int:
@@ -262,6 +263,7 @@ class Schedule:
         beats: list[Beat] = []
         if state.waiting_us is not None and not state.waiting_us <= now_us < state.waiting_us + entry.deadline_us:
             beats = rules.release(entry, state, now_us, "deadline")
+            self._give_up(entry.after)
         latest_us = state.timeline.at(max(state.index, state.timeline.rank(now_us) - 1))
         return beats + rules.collect(entry, state, now_us, self.grace_us, waits=self._waits(name, latest_us))
 
@@ -275,6 +277,12 @@ class Schedule:
             return True
         awaited_us = upstream.last_due_us
         return awaited_us is not None and awaited_us <= due_us and self._reported_us.get(after, 0) < awaited_us
+
+    def _give_up(self, after: str | None) -> None:
+        """A report that did not come in time is waited for once, and not again by every beat until the next one."""
+        upstream = None if after is None else self._states.get(after)
+        if after is not None and upstream is not None and upstream.waiting_us is None and upstream.last_due_us:
+            self._reported_us[after] = max(upstream.last_due_us, self._reported_us.get(after, 0))
 
     def _waiting_for(self, name: str) -> list[str]:
         return [

@@ -343,6 +343,27 @@ def test_a_waiting_beat_is_remembered_across_a_restart() -> None:
     assert [(beat.entry.name, beat.reason) for beat in beats] == [("think", "deadline")]
 
 
+def rarely_chained() -> World:
+    """Many beats of one entry come after each of the other's."""
+    entries = (entry("scan", 60), entry("think", 5, offset_s=3, after="scan", deadline_us=2 * S))
+    world = World(ScheduleConfig(entries=entries, tick_interval_us=S, misfire_grace_us=S))
+    world.run(60 - world.now_us // S % 60 - 1, reports=True)
+    return world
+
+
+def test_a_report_that_is_lost_is_waited_for_once() -> None:
+    beats = rarely_chained().run(30, reports=False)
+    assert [beat.reason for beat in beats if beat.entry.name == "think"] == ["deadline", *["due"] * 5]
+
+
+def test_nobody_waits_for_what_was_emitted_before_a_restart() -> None:
+    world = rarely_chained()
+    world.run(2, reports=False)
+    world.schedule = Schedule(world.config.entries, world.now_us, world.schedule.states())
+    world.adaptation = Adaptation(world.schedule, world.config)
+    assert [beat.reason for beat in world.run(20, reports=False)] == ["due"] * 4
+
+
 # Jitter
 
 
