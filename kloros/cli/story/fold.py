@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import HeartbeatFacts, JournalFacts, StatusRequestFacts
+from kloros.chembus.facts import HeartbeatFacts, JournalFacts, OptimiserStateFacts, StatusRequestFacts
 from kloros.chembus.facts_work import ActionFacts, FoldedFacts, InvestigationFacts, QuestionFacts, ReviewFacts
 
 MOST_FLAGS_KNOWN = 1_000
 
 
 class Fold:
-    """Hides all but every `ticks`-th tick, the heartbeats of daemons whose mode did not change, and of the work what
-    was said a moment ago: a question handed on, one more question folded into the same, the same flag again, what is
-    withdrawn because its finding ended. None: nothing."""
+    """Hides all but every `ticks`-th tick, the heartbeats of daemons whose mode did not change, how far the optimiser
+    is with its beat, and of the work what was said a moment ago: a question handed on, one more question folded into
+    the same, the same flag again, what is withdrawn because its finding ended. None: nothing."""
 
     def __init__(self, ticks: int | None) -> None:
         self._ticks = ticks
@@ -20,6 +20,7 @@ class Fold:
         self._modes: dict[str, str | None] = {}
         self._folded_into = ""
         self._flags: dict[str, None] = {}
+        self._optimiser: tuple[str, int, int, int] = ("", 0, 0, 0)
 
     def hides(self, message: Message) -> bool:
         """Whether to leave this one out; call it once per message, in order."""
@@ -34,6 +35,10 @@ class Fold:
             is_same = self._modes.get(facts.zooid, "") == facts.mode or facts.niche == "cli"
             self._modes[facts.zooid] = facts.mode
             return is_same
+        if isinstance(facts, OptimiserStateFacts):
+            before = self._optimiser
+            self._optimiser = (facts.paused, facts.waiting, facts.open_changes, facts.open_flags)
+            return self._optimiser == before
         # A doorbell follows every durable signal, which is shown itself.
         return isinstance(facts, StatusRequestFacts | JournalFacts) or self._hides_work(message.signal, facts)
 
