@@ -173,8 +173,8 @@ def test_what_the_chain_says_twice_is_told_once() -> None:
 def test_how_far_the_optimiser_is_is_shown_when_there_is_something_to_know() -> None:
     fold = Fold(5)
     states: list[dict[str, object]] = [
-        {"state": "idle"}, {"state": "profiling"}, {"state": "idle", "open_changes": 1}, {"state": "idle", "open_changes": 1},
-        {"state": "stopped", "paused": "a test", "open_changes": 1}, {"state": "idle"},
+        {"state": "idle"}, {"state": "profiling"}, {"state": "idle", "open_changes": 1},
+        {"state": "optimising", "open_changes": 1}, {"state": "stopped", "paused": "a test"}, {"state": "idle"},
     ]  # fmt: skip
     assert [fold.hides(chain_message("OPTIMISER_STATE", each)) for each in states] == [1, 1, 0, 1, 0, 0]
 
