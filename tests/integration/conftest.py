@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.optimisers import Office, Opened, opener
 
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.facts import TriggerFacts
@@ -93,3 +94,16 @@ def start_proxy(endpoints: Endpoints) -> Iterator[Callable[..., subprocess.Popen
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture
+def open_office(tmp_path: Path) -> Opened:
+    """Opens an optimiser's office, again and again on the same disk."""
+    return opener(tmp_path)
+
+
+@pytest.fixture
+def office(open_office: Opened) -> Iterator[Office]:
+    """An office with quick settings in which every kind of change may be made."""
+    with open_office() as office:
+        yield office

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from kloros.optimisation.optimiser_daemon import OptimiserDaemon
 from kloros.optimisation.store import Stage, Taken
 from kloros.optimisation.swap import Helper
 from kloros.storage import artifacts
-from support.bench import Bench
+from support.bench import Bench, bench
 
 ENTRIES = {"slow": 5.0, "quick": 5.0, "calm": 5.0, "semantic_dedup_consumer": 5.0}
 QUICK = """
@@ -267,3 +268,30 @@ def modes(mode: str) -> str:
     return "[modes]\n" + "".join(
         f'{kind} = "{mode}"\n' for kind in ("tune_threshold", "increase_budget", "reduce_load", "hot_swap_module")
     )
+
+
+Opened = Callable[..., AbstractContextManager[Office]]
+
+
+def opener(folder: Path) -> Opened:
+    world, clock = World(), VirtualClock()
+
+    @contextmanager
+    def opened(settings: str = QUICK, mode: str = "auto", **more: Any) -> Iterator[Office]:
+        StrawOptimiser.world = world
+        path = folder / "config" / "optimiser_config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{modes(mode)}{settings}")
+        with bench(StrawOptimiser, folder, clock, **more) as table:
+            yield Office(table, world)
+
+    return opened
+
+
+def slowed(office: Office, duration_s: float = 1.0, before_s: float = 0.1) -> None:
+    """A module was quick for long, and is slow now; the others are well."""
+    well = {"quick": 0.1, "calm": 0.1, "semantic_dedup_consumer": 0.1}
+    office.pass_by(100, slow=before_s, **well)
+    office.beat()
+    office.pass_by(300, slow=duration_s, **well)
+    office.beat()

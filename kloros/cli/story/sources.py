@@ -51,7 +51,8 @@ class Sources:
         """The incident to which that id belongs, or ids that begin so. Raises typer.BadParameter."""
         found = self._incidents_of(wanted)
         if not found:
-            raise typer.BadParameter(f"nothing is called {wanted!r}{self._excuse()}")
+            others = "flags: kloros review show, the optimiser's actions: kloros optimiser explain"
+            raise typer.BadParameter(f"nothing in a finding's story is called {wanted!r}{self._excuse()} ({others})")
         incidents = {found[wanted]} if wanted in found else set(found.values())
         if len(incidents) > 1:
             shown = ", ".join(sorted(found)[:5])
