@@ -200,10 +200,9 @@ def test_hogs_of_memory_and_of_disks_are_felt_and_slow_what_needs_them(suite: Su
 
 def test_strain_that_lasts_tires_and_brings_low_and_calm_makes_well_again(suite: Suite) -> None:
     begin(suite, processors="{ calm = 80, full = 100 }")
-    shipped = suite.machine.sh(f"cat {SETTINGS}")
-    suite.machine.write_file(
-        SETTINGS, shipped.replace("[time]\n", "[time]\nfatigue_s = 3.0\nrecovery_s = 3.0\n") + SOON
-    )
+    settings = suite.machine.sh(f"cat {SETTINGS}").replace("[time]\n", "[time]\nfatigue_s = 3.0\nrecovery_s = 3.0\n")
+    settings = settings.replace("after_s = 3, hold_s", "after_s = 600, hold_s")  # the brake would hide what else slows
+    suite.machine.write_file(SETTINGS, settings + SOON)
     suite.machine.systemctl("reload", AFFECT)
     tired = {"AFFECT_CRITICAL_FATIGUE", "AFFECT_WELLBEING_LOW"}
     with hogs(suite, PROCESSOR_HOGS, "sh", "-c", "while :; do :; done"):
