@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import re
@@ -249,11 +250,13 @@ def remove_files(directory: Path) -> None:
 
 
 def sweep() -> None:
-    """Remove what a killed test run left mounted."""
-    for directory in Path("/var/tmp").glob(f"{PREFIX}*"):
-        owner = directory.name.removeprefix(PREFIX).split("-")[0]
-        if not Path(f"/proc/{owner}").exists():
-            remove_files(directory)
+    """Remove what a killed test run left mounted. Several may sweep at once: the others then wait for the first."""
+    with Path("/var/tmp/kloros-sweep.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for directory in Path("/var/tmp").glob(f"{PREFIX}*"):
+            owner = directory.name.removeprefix(PREFIX).split("-")[0]
+            if not Path(f"/proc/{owner}").exists():
+                remove_files(directory)
 
 
 def _host(*command: str) -> None:

@@ -128,6 +128,12 @@ def test_beats_that_come_late_are_no_go_when_the_old_timer_was_better(trial: Tri
     assert {row.kind for row in judge(trial).rows} == {"late"}
 
 
+def test_a_whole_interval_late_is_no_go_however_late_the_old_timer_was(trial: Trial) -> None:
+    trial.old_us = [trial.old_us[0] + 5 * number * trial.interval_us for number in range(8)]
+    trial.cycles[30] = Cycle(trial.cycles[30].due_us, trial.cycles[30].started_us + trial.interval_us, "trigger", "ok")
+    assert [row.kind for row in judge(trial).rows if row.kind != "drift"] == ["late"]
+
+
 def test_a_beat_told_as_overlapped_is_not_missed(trial: Trial) -> None:
     gone = trial.cycles.pop(30)
     before = trial.cycles[29]

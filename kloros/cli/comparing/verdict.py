@@ -11,7 +11,8 @@ import msgspec
 from kloros.daemon.grid import Grid
 
 US_PER_HOUR = 3_600_000_000
-# A beat may begin this much of its interval late before that counts against it, if the old timer was no better.
+# A beat may begin this much of its interval late before that counts against it. Where the old timer was no better it
+# may be as late as that, but never a whole interval: by then the next one is due.
 LATE_SHARE = 0.1
 # How far the beats may wander off the clock over the whole trial; the old timer's poll alone is a second.
 MOST_DRIFT_US = 10_000
@@ -170,7 +171,8 @@ def _faults(trial: Trial, new: Figures, old: Figures) -> list[Row]:
     if abs(new.drift_ms) > bound_ms:
         text = f"{new.drift_ms:+.1f} ms over the trial, at most {bound_ms:.1f} ms are allowed"
         rows.append(Row("drift", trial.to_us, text))
-    allowed_ms = max(old.late_p99_ms, LATE_SHARE * trial.interval_us / 1e3)
+    interval_ms = trial.interval_us / 1e3
+    allowed_ms = min(interval_ms, max(old.late_p99_ms, LATE_SHARE * interval_ms))
     if new.late_p99_ms > allowed_ms:
         rows.append(Row("late", trial.to_us, f"{new.late_p99_ms:.1f} ms, at most {allowed_ms:.1f} ms are allowed"))
     return rows
