@@ -53,7 +53,9 @@ def prove(
         window = Window(max(since_us, oldest_us or since_us), until_us)
         known = (records.of(name, window, with_rows=False) for name in wanted or records.entries)
         longest_us = max((record.interval_us for record in known), default=0)
-        reports = cycle_reports(place, window.since_us - BEFORE_INTERVALS * longest_us, now_us)
+        # A clock that was set back leaves reports from times that are yet to come.
+        latest_us = max(now_us, window.until_us)
+        reports = cycle_reports(place, window.since_us - BEFORE_INTERVALS * longest_us, latest_us)
         proof = judge(records, reports, window, wanted)
     proof.oldest_us = oldest_us if window.since_us > since_us else None
     if json:

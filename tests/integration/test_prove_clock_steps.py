@@ -1,5 +1,5 @@
 """`kloros prove` over a wall clock that is stepped by an hour, forwards and back: the daemons as they are, in virtual
-time, and what they left on disk. (A booted machine of the tests shares the clock of the whole computer.)
+time, and what they left on disk. On a real clock: tests/systemd/test_clock_steps.py.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Stepped(NamedTuple):
     until: str
 
 
-def live(folder: Path, steps_s: tuple[float, ...]) -> Stepped:
+def live(folder: Path, steps_s: tuple[float, ...], start_us: int = START_US) -> Stepped:
     """Five minutes, and after each step of the clock five more."""
-    clock = VirtualClock(wall_us=START_US)
-    latest_us = START_US
+    clock = VirtualClock(wall_us=start_us)
+    latest_us = start_us
     with whole_suite(folder, (ChembusHistorianDaemon, IntrospectionDaemon), clock) as suite:
         suite.advance(BETWEEN_S)
         for step_s in steps_s:
@@ -53,7 +53,7 @@ def live(folder: Path, steps_s: tuple[float, ...]) -> Stepped:
     for stem, daemon in (("scheduler", SchedulerDaemon), ("chembus_historian", ChembusHistorianDaemon)):
         shutil.copytree(folder / daemon.zooid / "state", folder / "state" / stem)
     until_us = max(latest_us, clock.wall_us())
-    return Stepped(folder / "state", f"{START_US / 1e6:.6f}", f"{until_us / 1e6 + 10:.6f}")
+    return Stepped(folder / "state", f"{start_us / 1e6:.6f}", f"{until_us / 1e6 + 10:.6f}")
 
 
 @pytest.fixture(
@@ -120,3 +120,16 @@ def test_a_lie_does_not_hide_behind_a_step(kloros: Verb, stepped: Stepped) -> No
             connection.commit()
     assert code == 1
     assert {each["due_us"] for each in wrong if each["kind"] == "vanished"} == {beats[10][1], beats[-3][1]}
+
+
+def test_what_was_run_in_a_future_from_which_the_clock_was_set_back_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stepped = live(tmp_path, (), start_us=START_US + round(100 * 365.25 * 86_400) * S)
+    monkeypatch.setenv("KLOROS_STATE_DIR", str(stepped.state))
+    capsys.readouterr()  # what the daemons said
+    assert call(["prove", SCAN, "--since", stepped.since, "--until", stepped.until, "--json"]) == 0
+    proof = json.loads(capsys.readouterr().out)
+    emitted = proof["schedule"][0]["emitted"]
+    assert emitted == pytest.approx(BETWEEN_S / 5, abs=1)
+    assert proof["consumers"][0]["run"] == emitted

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.systemd.machine import CHECKOUT, CHECKOUT_INSIDE, WHEELS_INSIDE, Files, Machine, booted, sweep
+from tests.systemd.own_kernel import OwnKernel, what_is_missing
 from tests.systemd.suite import Suite
 from tests.systemd.wheels import SYSTEM_PYTHON, wheelhouse
 
@@ -78,6 +80,15 @@ def installed(binds: dict[Path, str]) -> Iterator[Installed]:
 def machine(installed: Installed) -> Iterator[Machine]:
     """A freshly booted machine with the suite installed and nothing started, for one test."""
     with booted(installed.binds, installed.files) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def own_kernel(installed: Installed) -> Iterator[OwnKernel]:
+    """A machine with the suite installed and nothing started, whose kernel nobody else has."""
+    if missing := what_is_missing():
+        pytest.skip(f"a kernel of one's own {missing}")
+    with closing(OwnKernel(installed.files)) as machine:
         yield machine
 
 

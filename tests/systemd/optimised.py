@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.systemd.conftest import Installed
-from tests.systemd.machine import booted, wait_for
+from tests.systemd.machine import booted
 from tests.systemd.suite import INTROSPECTION, OPTIMISER, SEMANTIC_DEDUP, Suite
+from tests.systemd.system import wait_for
 
 Facts = dict[str, Any]
 SETTINGS = "/etc/kloros/optimiser_config.toml"

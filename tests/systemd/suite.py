@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.systemd.machine import CHECKOUT, Machine, wait_for
+from tests.systemd.machine import CHECKOUT, Machine
+from tests.systemd.system import wait_for
 
 PROXY = "kloros-chem-proxy.service"
 SCHEDULER = "kloros-scheduler.service"
@@ -61,6 +62,16 @@ from kloros.chembus.pub import ChemPub
 signal, ecosystem, facts = sys.argv[1:]
 with ChemPub() as bus:
     bus.emit(signal, ecosystem=ecosystem, facts=json.loads(facts))
+"""
+
+ASK = """
+import json, sys
+from kloros.chembus.pub import ChemPub
+with ChemPub() as bus:
+    for name in json.loads(sys.argv[1]):
+        facts = {"question_id": f"q-{name}", "question": f"Why {name}?", "gap_id": f"g-{name}",
+                 "gap_type": "unit_unhealthy", "gap_name": f"try-{name}.service", "evidence": ["problem=failed"]}
+        bus.emit("Q_CURIOSITY_INVESTIGATE", ecosystem="introspection", facts=facts)
 """
 
 
@@ -136,6 +147,10 @@ class Suite:
     def emit(self, signal: str, ecosystem: str, **facts: object) -> None:
         """Emit from a plain script, as a person at that machine would."""
         self.python(EMITTER, signal, ecosystem, json.dumps(facts))
+
+    def ask_why(self, *names: str) -> None:
+        """Ask why `try-NAME.service` is not well, question `q-NAME`, as curiosity would."""
+        self.python(ASK, json.dumps(names))
 
     def python(self, script: str, *arguments: str, **options: Any) -> str:
         """Run a script with the installed suite's Python; returns what it printed."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import ACTION, HISTORIAN, PROXY, SCHEDULER, Suite
+from tests.systemd.system import wait_for
 
 SETTINGS = "/etc/kloros/action_consumer_config.toml"
 POLICY = "/etc/kloros/helper_policy.toml"

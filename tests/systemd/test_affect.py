@@ -15,8 +15,9 @@ import pytest
 
 from kloros.machine.meminfo import read_meminfo
 from kloros.machine.pressure import read_pressure
-from tests.systemd.machine import CHECKOUT, wait_for
+from tests.systemd.machine import CHECKOUT
 from tests.systemd.suite import AFFECT, SCHEDULE_FILE, SCHEDULER, Suite
+from tests.systemd.system import wait_for
 
 pytestmark = pytest.mark.alone
 

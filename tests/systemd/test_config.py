@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.systemd.machine import Machine, wait_for
+from tests.systemd.machine import Machine
 from tests.systemd.suite import SCHEDULE_FILE, SCHEDULER, Suite
+from tests.systemd.system import wait_for
 
 BAD = {
     "a wrong key": ("interval_s = 2.0", "intervall_s = 2.0", "intervall_s"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import Suite
+from tests.systemd.system import wait_for
 
 UNIT = "/etc/systemd/system/backup-of-photos.service"
 BROKEN = "[Service]\nType=oneshot\nExecStart=/opt/no/such/program\n"

@@ -11,23 +11,13 @@ from typing import Any
 import pytest
 
 from tests.systemd.conftest import Installed
-from tests.systemd.machine import booted, wait_for
+from tests.systemd.machine import booted
 from tests.systemd.suite import INVESTIGATION, PROXY, Suite
+from tests.systemd.system import wait_for
 
 PYTHON = "/usr/bin/python3 -c"
 LOOP = "Restart=always\nRestartSec=50ms\n"
 NO_LIMIT = "\n[Unit]\nStartLimitIntervalSec=0"
-
-
-ASK = """
-import json, sys
-from kloros.chembus.pub import ChemPub
-with ChemPub() as bus:
-    for name in json.loads(sys.argv[1]):
-        facts = {"question_id": f"q-{name}", "question": f"Why {name}?", "gap_id": f"g-{name}",
-                 "gap_type": "unit_unhealthy", "gap_name": f"try-{name}.service", "evidence": ["problem=failed"]}
-        bus.emit("Q_CURIOSITY_INVESTIGATE", ecosystem="introspection", facts=facts)
-"""
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ class Bureau:
 
     def ask_about_all(self) -> None:
         with self._suite.listening("Q_INVESTIGATION_COMPLETE") as heard:
-            self._suite.python(ASK, json.dumps(list(UNITS)))
+            self._suite.ask_why(*UNITS)
             wait_for(lambda: len(UNITS) == self._waiting(), 20, "all to wait")
             self._suite.emit("Q_TRIGGER_INVESTIGATION", "introspection")
             wait_for(lambda: len(heard()) >= len(UNITS), 60, "all to end")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import LEDGER_WRITER, PYTHON, Suite
+from tests.systemd.system import wait_for
 
 FOLDER = "/var/lib/kloros/ledger_writer"
 CHANGE_ROW_2 = f"""

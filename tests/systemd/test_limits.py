@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import Suite
+from tests.systemd.system import wait_for
 
 UNIT = "kloros-consumer@greedy:Greedy.service"
 GREEDY = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import INTROSPECTION, PROXY, SCHEDULER, Suite, ran_twice
+from tests.systemd.system import wait_for
 
 INTERVAL_S = 1.0
 

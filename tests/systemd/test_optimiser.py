@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.systemd.conftest import Installed
-from tests.systemd.machine import wait_for
 from tests.systemd.optimised import KILL_FILE, OWN_BUDGET_S, WINDOW_S, AtWork, Facts, at_work
 from tests.systemd.suite import OPTIMISER, PYTHON, SEMANTIC_DEDUP
+from tests.systemd.system import wait_for
 
 KINDS = ("tune_threshold", "increase_budget", "reduce_load", "hot_swap_module")
 BUDGET = {"module_name": "introspection", "action_kind": "INCREASE_BUDGET"}

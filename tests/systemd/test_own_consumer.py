@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import Suite
+from tests.systemd.system import wait_for
 
 UNIT = "kloros-consumer@disk_report:DiskReport.service"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import OPTIMISER, PYTHON, Suite
+from tests.systemd.system import wait_for
 
 UNIT = "kloros-consumer@disk_report:DiskReport.service"
 MODULE = "disk_report"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.systemd.conftest import run_install
-from tests.systemd.machine import CHECKOUT_INSIDE, Machine, wait_for
+from tests.systemd.machine import CHECKOUT_INSIDE, Machine
 from tests.systemd.suite import PYTHON
+from tests.systemd.system import wait_for
 
 POLICY = "/etc/kloros/helper_policy.toml"
 ASK = """

@@ -1,8 +1,9 @@
 """`kloros prove` and `kloros why` after a run in which everything happened: kills, a fallback, a pause, a pace,
 a reload, maintenance. Then lies, planted in copies of what was recorded: each is found and named.
 
-The wall clock is not stepped here, for it is that of the whole computer and not the machine's own. Steps are proven in
-virtual time: tests/integration/test_prove_clock_steps.py and test_proof_of_days.py.
+The wall clock is not stepped here, for it is that of the whole computer and not the machine's own. Steps are proven on
+a kernel that has a clock of its own (test_clock_steps.py) and in virtual time (test_prove_clock_steps.py and
+test_proof_of_days.py in tests/integration).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.systemd.conftest import Installed
-from tests.systemd.machine import booted, wait_for
+from tests.systemd.machine import booted
 from tests.systemd.suite import (
     HISTORIAN,
     INTROSPECTION,
@@ -26,6 +27,7 @@ from tests.systemd.suite import (
     SCHEDULER,
     Suite,
 )
+from tests.systemd.system import wait_for
 
 NAPPER = "kloros-consumer@napper:Napper.service"
 UNITS = (PROXY, HISTORIAN, INTROSPECTION, NAPPER, SCHEDULER)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import Suite
+from tests.systemd.system import wait_for
 
 WAYS_TO_BREAK = {
     "no-program": ("ExecStart=/opt/no/such/program", "203/EXEC"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.systemd.machine import wait_for
 from tests.systemd.suite import INTROSPECTION, SCHEDULER, Suite, never_ran, ran_twice
+from tests.systemd.system import wait_for
 
 INTERVAL_S = 1.0
 # The wider, so that a tenth of an interval says something about the suite and not about a busy machine.

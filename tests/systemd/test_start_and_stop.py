@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.systemd.machine import Machine, wait_for
+from tests.systemd.machine import Machine
 from tests.systemd.suite import (
     DAEMONS,
     HISTORIAN,
@@ -18,6 +18,7 @@ from tests.systemd.suite import (
     SCHEDULER,
     Suite,
 )
+from tests.systemd.system import wait_for
 
 HIGHEST_EXPOSURE = 1.5
 METRICS_PORTS = {PROXY: 9640, SCHEDULER: 9641, INTROSPECTION: 9642, LEDGER_WRITER: 9643, HISTORIAN: 9644} | {

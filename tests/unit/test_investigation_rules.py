@@ -46,6 +46,8 @@ WRITTEN: list[tuple[str, str, str | None, dict[str, Any]]] = [
         "result": "signal", "code": "killed", "signal": "KILL", "kills": ["KILL"], "memory_max": 64 << 20,
         "memory_was_full": True}),
     ("oom_kill", "the machine had no memory left", None, UNWELL | {"result": "oom-kill", "oom_scope": "machine"}),
+    ("oom_kill", r"A process of x\.service \(baker\) was killed", "raise_limit", UNWELL | {
+        "active_state": "active", "memory_max": 64 << 20, "oom": True, "oom_scope": "unit", "oom_process": "baker"}),
     ("oom_kill", "given up by systemd", "raise_limit", UNWELL | {
         "result": "oom-kill", "memory_max": 64 << 20, "gave_up": True, "start_burst": 5, "start_interval_s": 10.0}),
     ("watchdog", "4 times in an hour", None, UNWELL | {"result": "watchdog", "recent_ends": 4, "watchdog_s": 30.0}),

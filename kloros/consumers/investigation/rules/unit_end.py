@@ -64,11 +64,14 @@ def _is_oom(evidence: Evidence) -> bool:
 
 
 def _oom(evidence: Evidence) -> str:
-    unit, limit, peak = evidence.text("unit"), evidence.number("memory_max"), evidence.number("memory_peak")
+    who, limit, peak = evidence.text("unit"), evidence.number("memory_max"), evidence.number("memory_peak")
+    if evidence.text("active_state") == "active":
+        name = evidence.text("oom_process")
+        who = f"A process of {who} ({name})" if name else f"A process of {who}"
     if limit and evidence.text("oom_scope") != "machine":
         had = f", of which it used {size(peak)} at its peak" if peak else ""
-        return f"{unit} was killed because it needed more memory than it may have: MemoryMax= is {size(limit)}{had}."
-    return f"{unit} was killed by the kernel because the machine had no memory left."
+        return f"{who} was killed because it needed more memory than it may have: MemoryMax= is {size(limit)}{had}."
+    return f"{who} was killed by the kernel because the machine had no memory left."
 
 
 def _is_start_time_out(evidence: Evidence) -> bool:
