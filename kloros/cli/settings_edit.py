@@ -11,19 +11,40 @@ from typing import Any
 import typer
 
 from kloros.cli.output import say
+from kloros.errors import ConfigError
 
 RELOAD_TIMEOUT_S = 10.0
 _HEADER = re.compile(r"\s*\[")
 
 
+def set_word(path: Path, table: str, key: str, word: str) -> None:
+    """Write `key = "word"` into `[table]` of the file, which need not exist yet.
+
+    Raises:
+        ConfigError: It cannot be read, written, or changed safely.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        changed = with_word(text, table, key, word)
+        if changed != text:
+            write_whole(path, changed)
+    except ValueError as error:
+        raise ConfigError(file=path, key=f"{table}.{key}", found=str(error), expected="an edit by hand") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(file=path, key="(file)", found=reason, expected="a file that you may write") from error
+
+
 def with_word(text: str, table: str, key: str, word: str) -> str:
-    """The file's text with `key = "word"` in `[table]`. Pure.
+    """The file's text with `key = "word"` in `[table]`, which may be a dotted name. Pure.
 
     Raises:
         ValueError: The text is written in a way that cannot be changed safely, or is not TOML.
     """
     lines = text.splitlines(keepends=True)
-    header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]\s*(#.*)?$")
+    names = table.split(".")
+    dotted = r"\s*\.\s*".join(map(re.escape, names))
+    header = re.compile(rf"\s*\[\s*{dotted}\s*\]\s*(#.*)?$")
     line = re.compile(rf"(?P<key>\s*{re.escape(key)}\s*=\s*)(?P<value>\"[^\"]*\"|'[^']*')(?P<rest>.*)", re.DOTALL)
     start = next((number for number, each in enumerate(lines) if header.match(each.rstrip("\n"))), None)
     if start is None:
@@ -38,8 +59,7 @@ def with_word(text: str, table: str, key: str, word: str) -> str:
         else:
             lines[found] = line.sub(rf'\g<key>"{word}"\g<rest>', lines[found])
         changed = "".join(lines)
-    tables = _parsed(text)
-    if _parsed(changed) != {**tables, table: {**tables.get(table, {}), key: word}}:
+    if _parsed(changed) != _with(_parsed(text), names, key, word):
         raise ValueError("the file is written in a way that only a person can change")
     return changed
 
@@ -96,3 +116,9 @@ def _parsed(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it is not TOML: {error}") from error
+
+
+def _with(tables: dict[str, Any], names: list[str], key: str, word: str) -> dict[str, Any]:
+    if not names:
+        return {**tables, key: word}
+    return {**tables, names[0]: _with(tables.get(names[0], {}), names[1:], key, word)}

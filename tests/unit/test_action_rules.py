@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +13,11 @@ from kloros.consumers.action.gate import Standing, answer_decision, judge, stric
 from kloros.consumers.action.kinds import units
 from kloros.consumers.action.kinds.base import Judgement
 from kloros.consumers.action.limits import backoff_until_us, free_at_us
-from kloros.consumers.action.mode_edit import with_mode
 from kloros.consumers.action.settings import MODES, ActionSettings, KindSettings
 from kloros.consumers.action.wording import by_hand, would
 
 S = 1_000_000
 NOW = 1_700_000_000 * S
-SHIPPED = (Path(__file__).parents[2] / "config/action_consumer_config.toml").read_text()
 DEFAULTS = ActionSettings()
 MODE = st.sampled_from(MODES)
 
@@ -248,46 +243,6 @@ def test_a_unit_helped_is_up_and_stays_up(
     verdict: Judgement = units.judge(now, after, elapsed_s, 20.0)  # type: ignore[arg-type]
     assert verdict.helped is helped
     assert verdict.why
-
-
-# Modes in the file
-
-
-@given(kind=st.sampled_from(DEFAULTS.kinds.__struct_fields__), mode=MODE)
-def test_one_mode_changes_and_nothing_else(kind: str, mode: str) -> None:
-    changed = with_mode(SHIPPED, kind, mode)  # type: ignore[arg-type]
-    tables, before = tomllib.loads(changed), tomllib.loads(SHIPPED)
-    assert tables["kinds"][kind].pop("mode") == mode
-    before["kinds"][kind].pop("mode")
-    assert tables == before
-    assert [line for line in changed.splitlines() if line.startswith("#")] == [
-        line for line in SHIPPED.splitlines() if line.startswith("#")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", '\n[kinds.restart_unit]\nmode = "auto"\n'),
-        ("[limits]\nin_all = 1", '[limits]\nin_all = 1\n\n[kinds.restart_unit]\nmode = "auto"\n'),
-        ("[kinds.restart_unit]", '[kinds.restart_unit]\nmode = "auto"\n'),
-        ("[kinds.restart_unit] # mine\nmode='off' # why\n", '[kinds.restart_unit] # mine\nmode="auto" # why\n'),
-        (
-            "[ kinds . restart_unit ]\nsettle_s = 1\n[limits]\n",
-            '[ kinds . restart_unit ]\nmode = "auto"\nsettle_s = 1\n[limits]\n',
-        ),
-    ],
-)  # fmt: skip
-def test_a_mode_is_written_where_it_belongs(text: str, expected: str) -> None:
-    assert with_mode(text, "restart_unit", "auto") == expected
-
-
-@pytest.mark.parametrize(
-    "text", ['kinds = {restart_unit = {mode = "off"}}\n', "[[", '[kinds]\nrestart_unit.mode = "off"\n']
-)
-def test_what_cannot_be_changed_safely_is_left_to_a_person(text: str) -> None:
-    with pytest.raises(ValueError, match=r"person|TOML"):
-        with_mode(text, "restart_unit", "auto")
 
 
 @pytest.mark.parametrize("kind", DEFAULTS.kinds.__struct_fields__)
