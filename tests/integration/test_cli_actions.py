@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.actions import Desk, StrawConsumer
 from support.bench import bench
 from support.command import Home, home, running
+from support.verb import Verb, link_state
 
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.pub import ChemPub
@@ -21,21 +21,6 @@ from kloros.consumers.action.settings import ActionSettings
 
 LIMIT_S = 20.0
 MODES = '[kinds.restart_unit]\nmode = "auto"\n[kinds.reset_failed]\nmode = "approve"\n'
-
-
-class Verb:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        code = call(list(arguments))
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
 
 
 @pytest.fixture
@@ -48,9 +33,7 @@ def kloros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "config").mkdir()
     (tmp_path / "config/action_consumer_config.toml").write_text(MODES)
     with bench(StrawConsumer, tmp_path) as table:
-        (state / "action_consumer").mkdir()
-        for suffix in ("", "-wal", "-shm"):
-            (state / f"action_consumer/state.db{suffix}").symlink_to(state / f"state.db{suffix}")
+        link_state(state, "action_consumer")
         desk = Desk(table)
         desk.recommend("restart_unit", "web.service")
         desk.recommend("raise_limit", "db.service", parameters={"property": "MemoryMax"})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.bench import bench
+from support.verb import Verb, link_state
 
 from kloros.chembus.facts_work import QuestionFacts
-from kloros.cli.app import call
 from kloros.consumers.investigation.base import Investigator
 from kloros.consumers.investigation.evidence import Evidence
 from kloros.consumers.investigation.playbooks.general import GeneralInvestigator
@@ -37,21 +35,6 @@ class Recorded(InvestigationConsumerDaemon):
         return [Remembering()]
 
 
-class Verb:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        code = call(["investigations", *arguments])
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def investigations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -60,9 +43,7 @@ def investigations(
     state = tmp_path / "state"
     monkeypatch.setenv("KLOROS_STATE_DIR", str(state))
     with bench(Recorded, tmp_path) as table:
-        (state / "investigation_consumer").mkdir()
-        for suffix in ("", "-wal", "-shm"):
-            (state / "investigation_consumer" / f"state.db{suffix}").symlink_to(state / f"state.db{suffix}")
+        link_state(state, "investigation_consumer")
         asked = {"gap_type": "unit_unhealthy", "severity": "high", "evidence": ["problem=failed"], "folded": 3}
         table.say(
             "Q_CURIOSITY_INVESTIGATE",
@@ -80,7 +61,7 @@ def investigations(
             asked | {"question_id": "q-bbcc3333", "question": "Why does the lamp fail?", "gap_name": "lamp.service"},
         )
         capsys.readouterr()
-        yield Verb(capsys)  # fmt: skip
+        yield Verb(capsys, "investigations")  # fmt: skip
 
 
 def test_the_list_shows_what_waits_and_what_was_found_out(investigations: Verb) -> None:
@@ -141,6 +122,6 @@ def test_where_nothing_is_stored_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KLOROS_STATE_DIR", str(tmp_path))
-    verb = Verb(capsys)
+    verb = Verb(capsys, "investigations")
     assert verb() == StoreUnusable.exit_code
     assert "kloros-investigation-consumer" in verb.err

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.bench import bench
 from support.consumer_examples import example
+from support.verb import Verb, link_state
 
 from kloros.cli.app import call
 from kloros.consumers.curiosity_core_consumer_daemon import CuriosityCoreConsumerDaemon
-
-
-class Verb:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        code = call(["questions", *arguments])
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
 
 
 @pytest.fixture
@@ -36,10 +20,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     state = tmp_path / "state"
     monkeypatch.setenv("KLOROS_STATE_DIR", str(state))
     with bench(CuriosityCoreConsumerDaemon, tmp_path) as table:
-        (state / "curiosity_core_consumer").mkdir()
-        (state / "curiosity_core_consumer" / "state.db").symlink_to(state / "state.db")
-        for suffix in ("-wal", "-shm"):
-            (state / "curiosity_core_consumer" / f"state.db{suffix}").symlink_to(state / f"state.db{suffix}")
+        link_state(state, "curiosity_core_consumer")
         for number in range(3):
             table.say("CAPABILITY_GAP", example("CAPABILITY_GAP", number))
         table.say("CAPABILITY_GAP", example("CAPABILITY_GAP", 0))
@@ -53,7 +34,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         answer = {"question_id": third, "status": "concluded", "conclusion": "it is missing", "confidence": 0.9}
         table.say("Q_INVESTIGATION_COMPLETE", answer)
         capsys.readouterr()
-        yield Verb(capsys)
+        yield Verb(capsys, "questions")
 
 
 def test_without_a_word_it_lists_what_is_open(questions: Verb) -> None:

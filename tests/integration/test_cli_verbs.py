@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.command import Home, home, running
+from support.verb import Verb
 
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.zmq_bus import ZmqBus
@@ -20,23 +21,6 @@ from kloros.cli.roll_call import EXPECTED
 def suite() -> Iterator[Home]:
     with home() as place, running(place):
         yield place
-
-
-class Verb:
-    """Calls a verb in this process, as `kloros ARGUMENTS` would be."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        code = call(list(arguments))
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        self(*arguments, "--json")
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.chain import ACTION, FLAG, GAP, QUESTION, TS, whole_life, write_history
+from support.verb import Verb
 
 from kloros.chembus.envelope import Message
-from kloros.cli.app import call
 from kloros.consumers.memory.fading import Fading
 from kloros.consumers.memory.recorder import Recorder
 from kloros.consumers.memory.settings import MemorySettings
@@ -23,31 +20,22 @@ DAY_S = 86_400.0
 LIVES = [*whole_life(), *whole_life(TS + DAY_S)]
 
 
-class Verb:
-    """Calls a verb in this process, as `kloros ARGUMENTS` would be."""
+class VerbOn(Verb):
+    """The command, and the state it looks at."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._capsys, self.folder = capsys, folder
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        code = call(list(arguments))
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
+        super().__init__(capsys)
+        self.folder = folder
 
 
 @pytest.fixture
-def kloros(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Verb]:
+def kloros(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> VerbOn:
     for name in ("CONFIG", "STATE", "RUNTIME"):
         monkeypatch.setenv(f"KLOROS_{name}_DIR", str(runtime_dir / name.lower()))
-    return Verb(capsys, runtime_dir / "state")
+    return VerbOn(capsys, runtime_dir / "state")
 
 
-def remember(kloros: Verb, messages: list[Message]) -> None:
+def remember(kloros: VerbOn, messages: list[Message]) -> None:
     state = StateStore(kloros.folder / "decay/state.db", MEMORY_TABLES)
     settings = MemorySettings()
     with state.database.transaction():
@@ -56,7 +44,7 @@ def remember(kloros: Verb, messages: list[Message]) -> None:
     state.close()
 
 
-def record(kloros: Verb, messages: list[Message]) -> None:
+def record(kloros: VerbOn, messages: list[Message]) -> None:
     write_history(kloros.folder / "chembus_historian/state.db", messages)
 
 
@@ -65,7 +53,7 @@ def record(kloros: Verb, messages: list[Message]) -> None:
 
 @pytest.mark.parametrize("wanted", [GAP, GAP[:5], QUESTION, QUESTION[:5], ACTION, ACTION[:4], FLAG, FLAG[:4]])
 @pytest.mark.parametrize("has_memory", [True, False], ids=["with memory", "history alone"])
-def test_any_id_of_the_chain_leads_to_its_whole_life(kloros: Verb, wanted: str, has_memory: bool) -> None:
+def test_any_id_of_the_chain_leads_to_its_whole_life(kloros: VerbOn, wanted: str, has_memory: bool) -> None:
     record(kloros, LIVES)
     if has_memory:
         remember(kloros, LIVES)
@@ -79,7 +67,7 @@ def test_any_id_of_the_chain_leads_to_its_whole_life(kloros: Verb, wanted: str, 
     ]  # fmt: skip
 
 
-def test_it_reads_from_top_to_bottom(kloros: Verb) -> None:
+def test_it_reads_from_top_to_bottom(kloros: VerbOn) -> None:
     record(kloros, LIVES)
     assert kloros("story", GAP) == 0
     heading, day, *lines, earlier = kloros.out.splitlines()
@@ -96,7 +84,7 @@ def test_it_reads_from_top_to_bottom(kloros: Verb) -> None:
     assert kloros.out.count("found ") == 2
 
 
-def test_without_a_history_it_tells_what_is_remembered_and_says_so(kloros: Verb) -> None:
+def test_without_a_history_it_tells_what_is_remembered_and_says_so(kloros: VerbOn) -> None:
     remember(kloros, LIVES)
     assert kloros("story", ACTION) == 0
     assert "only what is remembered (no history" in kloros.err
@@ -112,14 +100,14 @@ def test_without_a_history_it_tells_what_is_remembered_and_says_so(kloros: Verb)
     ]
 
 
-def test_what_the_history_has_let_go_of_is_told_from_memory(kloros: Verb) -> None:
+def test_what_the_history_has_let_go_of_is_told_from_memory(kloros: VerbOn) -> None:
     record(kloros, [each for each in LIVES if each.incident_id != GAP])
     remember(kloros, LIVES)
     assert kloros("story", GAP) == 0
     assert "the history does not know it any more" in kloros.err
 
 
-def test_what_is_called_so_nowhere_and_what_is_not_enough(kloros: Verb) -> None:
+def test_what_is_called_so_nowhere_and_what_is_not_enough(kloros: VerbOn) -> None:
     assert kloros("story", "q-1") == 2
     assert "no history" in kloros.err
     assert "no memory" in kloros.err
@@ -130,7 +118,7 @@ def test_what_is_called_so_nowhere_and_what_is_not_enough(kloros: Verb) -> None:
     assert "is the beginning of 2 ids" in kloros.err
 
 
-def test_incidents_are_found_by_their_beginning(kloros: Verb) -> None:
+def test_incidents_are_found_by_their_beginning(kloros: VerbOn) -> None:
     record(kloros, LIVES)
     with HistoryReader(kloros.folder / "chembus_historian/state.db") as reader:
         assert reader.incidents("", 10) == [GAP, "another"]
@@ -142,7 +130,7 @@ def test_incidents_are_found_by_their_beginning(kloros: Verb) -> None:
 # The memory
 
 
-def test_memories_are_listed_and_narrowed(kloros: Verb) -> None:
+def test_memories_are_listed_and_narrowed(kloros: VerbOn) -> None:
     remember(kloros, LIVES)
     told = kloros.json("memory")
     assert told["count"] == 6
@@ -157,7 +145,7 @@ def test_memories_are_listed_and_narrowed(kloros: Verb) -> None:
 
 
 @pytest.mark.parametrize("wanted", [GAP, GAP[:6], "1"])
-def test_one_memory_is_shown_and_says_when_the_look_does_not_count(kloros: Verb, wanted: str) -> None:
+def test_one_memory_is_shown_and_says_when_the_look_does_not_count(kloros: VerbOn, wanted: str) -> None:
     remember(kloros, LIVES)
     assert kloros("memory", "show", wanted) == 0
     assert kloros.out.startswith(f"finding {GAP}\n  web.service failed: exit code 203\n  over after 7 min\n")
@@ -166,7 +154,7 @@ def test_one_memory_is_shown_and_says_when_the_look_does_not_count(kloros: Verb,
     assert kloros.json("memory", "show", wanted)["access_noted"] is False
 
 
-def test_a_memory_that_is_not_there_or_not_the_only_one(kloros: Verb) -> None:
+def test_a_memory_that_is_not_there_or_not_the_only_one(kloros: VerbOn) -> None:
     assert kloros("memory") == 4
     remember(kloros, LIVES)
     assert kloros("memory", "show", "99") == 2
