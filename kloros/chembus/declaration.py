@@ -32,8 +32,8 @@ class Signal:
     """One signal and its promises.
 
     `rate_per_s` and `burst` bound one emitter (None: unbounded); `over_rate` says whether an emit beyond them is
-    dropped or raises RateLimited. A message older than `lifespan_s` is refused by the receiver. Silence longer than
-    `deadline_s` is worth announcing.
+    dropped or raises RateLimited. A message older than `lifespan_s` is refused by the receiver. A silence of
+    one emitter longer than `deadline_s` is announced, by those and in the way that `summary` says.
     """
 
     name: str

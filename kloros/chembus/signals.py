@@ -6,6 +6,9 @@ from kloros.chembus import facts
 from kloros.chembus.declaration import Signal, durable
 from kloros.chembus.signals_work import WORK
 
+TICK_DEADLINE_S = 3.0
+HEARTBEAT_DEADLINE_S = 30.0
+
 _EVERY_DAEMON = "every daemon"
 _CONSUMERS = "every consumer"
 _MONITORING = "monitoring"
@@ -58,11 +61,11 @@ SCHEDULE = (
         name="Q_SCHEDULE_TICK",
         facts=facts.TickFacts,
         ecosystem="schedule",
-        summary="The whole observable schedule, every second.",
+        summary="The whole observable schedule, every second. Silence: FALLBACK_ENGAGED, by each daemon of its own.",
         emitted_by="scheduler",
         heard_by="monitoring, every daemon",
         lifespan_s=10.0,
-        deadline_s=3.0,
+        deadline_s=TICK_DEADLINE_S,
     ),
     Signal(
         name="Q_SCHEDULE_CONTROL",
@@ -114,12 +117,12 @@ COLONY = (
         name="HEARTBEAT",
         facts=facts.HeartbeatFacts,
         ecosystem="colony",
-        summary="A process lives; every 10 s, one per process.",
+        summary="A process lives; every 10 s, one per process. Silence: a CAPABILITY_GAP, daemon_silent.",
         emitted_by="every process",
         heard_by=_MONITORING,
         rate_per_s=20.0,
         burst=100,
-        deadline_s=30.0,
+        deadline_s=HEARTBEAT_DEADLINE_S,
     ),
     Signal(
         name="STATUS_REQUEST",

@@ -112,7 +112,7 @@ def _limits(signal: Signal) -> str:
     if signal.lifespan_s:
         said.append(f"stale after {signal.lifespan_s:g} s")
     if signal.deadline_s:
-        said.append(f"due every {signal.deadline_s:g} s")
+        said.append(f"silence is announced after {signal.deadline_s:g} s")
     return "; ".join(said)
 
 

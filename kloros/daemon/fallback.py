@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from kloros.chembus.signals import TICK_DEADLINE_S
 from kloros.daemon.grid import Grid, beat_number
 
 US_PER_S = 1_000_000
@@ -76,7 +77,7 @@ class Limits:
 
     missed_intervals: float = 2.0
     heartbeat_fallback: bool = False
-    tick_silence_s: float = 3.0
+    tick_silence_s: float = TICK_DEADLINE_S
 
 
 # A due beat is left to the scheduler for this long before a heartbeat fallback runs it.

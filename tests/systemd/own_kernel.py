@@ -7,6 +7,7 @@ some ten times slower than the computer it runs on.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import socket
@@ -14,12 +15,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.systemd.machine import Files
+from tests.systemd.machine import PREFIX, Files, remove_files
 from tests.systemd.system import Result, System, wait_for
 
 BUSYBOX = Path("/bin/busybox")
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 NEEDED = ("qemu-system-x86", "linux-image-amd64", "busybox-static")
+LINES = "/dev/virtio-ports/lines"
 BOOT_LIMIT_S = 120
 MEMORY_MIB = 3072
 
@@ -72,19 +74,26 @@ def what_is_missing() -> str | None:
 
 
 class OwnKernel(System):
-    """One booted system; what it writes is gone with it."""
+    """One booted system; what it writes is gone with it, but for what it wrote to `disk`.
 
-    def __init__(self, base: Files) -> None:
-        """Boot on top of the files of a stopped machine."""
-        self._directory = Path(tempfile.mkdtemp(prefix="kloros-own-kernel-", dir="/var/tmp"))
+    `lines` is what its processes wrote to LINES; it ends when the machine does.
+    """
+
+    def __init__(self, base: Files, disk: Path | None = None) -> None:
+        """Boot on top of the files of a stopped machine. disk: the content of a disk, /dev/vda inside."""
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/var/tmp"))
         self._console = self._directory / "console.log"
         self._qemu: subprocess.Popen[bytes] | None = None
-        self._port = socket.socket(socket.AF_UNIX)
+        self._port, self._lines = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
         self._answers = b""
         try:
             self._write_settings()
-            self._qemu = self._start(base)
-            self._connect()
+            self._qemu = self._start(base, disk)
+            for name, port in (("lines", self._lines), ("commands", self._port)):
+                wait_for((self._directory / name).exists, 10, "QEMU to start")
+                port.connect(str(self._directory / name))
+            self.lines = self._lines.makefile()
+            self.run("true", limit_s=BOOT_LIMIT_S)
         except BaseException:
             self.close()
             raise
@@ -94,19 +103,26 @@ class OwnKernel(System):
         try:
             self._port.sendall(json.dumps([command, stdin]).encode() + b"\n")
             while b"\n" not in self._answers:
-                self._answers += self._port.recv(1 << 16)
+                if not (part := self._port.recv(1 << 16)):
+                    raise ConnectionError("it is gone")
+                self._answers += part
         except OSError as error:
             raise RuntimeError(f"{' '.join(command)}: {error}; the console says:\n{self._said()}") from error
         answer, self._answers = self._answers.split(b"\n", 1)
         return Result(command, *json.loads(answer))
 
-    def close(self) -> None:
-        """End it and leave nothing behind."""
-        self._port.close()
+    def cut_power(self) -> None:
+        """End it at once. What its kernel had not yet given to the disk is lost."""
         if self._qemu is not None:
             self._qemu.kill()
             self._qemu.wait()
-        shutil.rmtree(self._directory)
+
+    def close(self) -> None:
+        """End it and leave nothing behind."""
+        self.cut_power()
+        self._port.close()
+        self._lines.close()
+        remove_files(self._directory)
 
     def _write_settings(self) -> None:
         """A layer between the files and what is written: no disk but memory, nobody to set the clock, the agent."""
@@ -120,7 +136,7 @@ class OwnKernel(System):
         for unit in ("systemd-timesyncd.service", "systemd-logind.service"):
             (units / unit).symlink_to("/dev/null")
 
-    def _start(self, base: Files) -> subprocess.Popen[bytes]:
+    def _start(self, base: Files, disk: Path | None) -> subprocess.Popen[bytes]:
         append = "console=ttyS0 quiet panic=-1 systemd.show_status=no"
         append += " systemd.unit=basic.target systemd.wants=agent.service"
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
@@ -131,8 +147,10 @@ class OwnKernel(System):
             shared = f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"
             command += ["-virtfs", shared]
         command += ["-serial", f"file:{self._console}", "-device", "virtio-serial", "-rtc", "base=utc"]
-        command += ["-chardev", f"socket,id=commands,path={self._directory / 'commands'},server=on,wait=off"]
-        command += ["-device", "virtserialport,chardev=commands,name=commands"]
+        command += ["-drive", f"file={disk},format=raw,if=virtio"] if disk else []
+        for name in ("commands", "lines"):
+            command += ["-chardev", f"socket,id={name},path={self._directory / name},server=on,wait=off"]
+            command += ["-device", f"virtserialport,chardev={name},name={name}"]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def _make_initrd(self) -> Path:
@@ -151,12 +169,6 @@ class OwnKernel(System):
             archive = f"cd {tree} && find . | {BUSYBOX} cpio -o -H newc"
             subprocess.run(["sh", "-c", archive], stdout=image, stderr=subprocess.DEVNULL, check=True)
         return made
-
-    def _connect(self) -> None:
-        where = self._directory / "commands"
-        wait_for(where.exists, 10, "QEMU to start")
-        self._port.connect(str(where))
-        self.run("true", limit_s=BOOT_LIMIT_S)
 
     def _said(self) -> str:
         return self._console.read_text(errors="replace")[-3000:]

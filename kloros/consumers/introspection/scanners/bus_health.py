@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import CycleReportFacts, DropFacts, FallbackFacts, GapFacts, HeartbeatFacts
+from kloros.chembus.signals import HEARTBEAT_DEADLINE_S
 from kloros.consumers.introspection.findings import DEFAULT_CLEAR_AFTER_S, Evidence, Severity, Symptom
 from kloros.consumers.introspection.scanners.base import Now
 from kloros.consumers.introspection.scanners.thresholds import Positive, ScannerSettings
@@ -38,7 +39,7 @@ class BusHealthSettings(ScannerSettings, frozen=True):
     failing_after, slow_after: so many cycles in a row that failed, or overran their budget.
     """
 
-    silent_after_s: Positive = 30.0
+    silent_after_s: Positive = HEARTBEAT_DEADLINE_S
     forget_after_s: Positive = 86_400.0
     failing_after: Annotated[int, Meta(ge=1)] = 2
     slow_after: Annotated[int, Meta(ge=1)] = 3
