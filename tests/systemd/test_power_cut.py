@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -73,7 +72,7 @@ def boot(installed: Installed, disk: Path) -> OwnKernel:
 
 
 @pytest.fixture(scope="module")
-def kept(installed: Installed, disk: Path) -> Iterator[Kept]:
+def kept(installed: Installed, disk: Path) -> Kept:
     if missing := what_is_missing():
         pytest.skip(f"a kernel of one's own {missing}")
     promised: set[str] = set()
@@ -85,18 +84,14 @@ def kept(installed: Installed, disk: Path) -> Iterator[Kept]:
             promised |= {line.strip() for line in machine.lines if line.endswith("\n")}
     with closing(boot(installed, disk)) as machine:
 
-        def kept() -> Kept:
+        def worked_off() -> tuple[list[str], list[str]] | None:
             paths = (f"{STATE}/chem_proxy/journal.db", f"{STATE}/ledger_writer/state.db")
             journal, ledger = json.loads(machine.run(PYTHON, "-c", KEPT, *paths, limit_s=SLOW_S).stdout)
-            return Kept(promised, journal, ledger, "")
+            return (journal, ledger) if len(ledger) >= len(journal) else None
 
-        def is_worked_off() -> Kept | None:
-            now = kept()
-            return now if len(now.ledger) >= len(now.journal) else None
-
-        last = wait_for(is_worked_off, SLOW_S, "the ledger writer to catch up", POLL_S)
-        last.verified = machine.run("kloros", "ledger", "verify", check=False, limit_s=SLOW_S).stdout
-        yield last
+        journal, ledger = wait_for(worked_off, SLOW_S, "the ledger writer to catch up", POLL_S)
+        verified = machine.run("kloros", "ledger", "verify", check=False, limit_s=SLOW_S).stdout
+        return Kept(promised, journal, ledger, verified)
 
 
 def test_what_was_acknowledged_is_in_the_journal(kept: Kept) -> None:
