@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from pathlib import Path
+
+from tests.systemd.system import wait_for
 
 BOOTED_WITH_SYSTEMD = Path("/run/systemd/system")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -17,12 +20,29 @@ def make(name: str) -> list[Path]:
     """Groups of that name. A systemd on the host gives each machine its scope; without one, they are made here."""
     if BOOTED_WITH_SYSTEMD.is_dir():
         return []
-    made = []
-    for parent in (CGROUPS, CGROUPS / "systemd", CGROUPS / "unified", *_old_ones().values()):
-        if os.access(parent / "cgroup.procs", os.W_OK):
-            made.append(parent / name)
-            made[-1].mkdir()
+    made = [parent / name for parent in _parents() if os.access(parent / "cgroup.procs", os.W_OK)]
+    for group in made:
+        group.mkdir()
     return made
+
+
+def left_over(name: str) -> list[Path]:
+    """Groups of that name that are there. Their machine outlives a test run that is killed."""
+    return [parent / name for parent in _parents() if (parent / name).is_dir()]
+
+
+def end(groups: list[Path]) -> None:
+    """Kill all that runs in them, and remove them."""
+
+    def is_empty() -> bool:
+        pids = {int(line) for group in groups for procs in group.rglob("cgroup.procs") for line in _lines(procs)}
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
+
+    wait_for(is_empty, 10, "everybody in them to end")
+    remove(groups)
 
 
 def hand_over(groups: list[Path]) -> list[str]:
@@ -44,6 +64,16 @@ def remove(groups: list[Path]) -> None:
         for directory in (*sorted(group.rglob("*/"), reverse=True), group):
             with contextlib.suppress(OSError):
                 directory.rmdir()
+
+
+def _lines(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):  # the group went meanwhile
+        return path.read_text().split()
+    return []
+
+
+def _parents() -> list[Path]:
+    return [CGROUPS, CGROUPS / "systemd", CGROUPS / "unified", *_old_ones().values()]
 
 
 def _old_ones() -> dict[str, Path]:

@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).parents[2]
 CHECKOUT_INSIDE = "/srv/kloros-checkout"
 WHEELS_INSIDE = "/srv/kloros-wheels"
 PREFIX = "kloros-machine-"
+NAME = "name"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 
@@ -79,6 +80,7 @@ class Machine(System):
     def _mount(self, base: Files | None) -> None:
         directory = self.files.directory
         _host("mount", "-t", "tmpfs", "-o", "mode=755", self.name, str(directory))
+        (directory / NAME).write_text(self.name)
         for part in (self.files.written, self.files.root, directory / "work"):
             part.mkdir()
         lower = "/" if base is None else f"{base.written}:/"
@@ -182,12 +184,17 @@ def remove_files(directory: Path) -> None:
 
 
 def sweep() -> None:
-    """Remove what a killed test run left mounted. Several may sweep at once: the others then wait for the first."""
+    """End what a killed test run left running, remove what it left mounted.
+
+    Several may sweep at once: the others then wait for the first.
+    """
     with Path("/var/tmp/kloros-sweep.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for directory in Path("/var/tmp").glob(f"{PREFIX}*"):
             owner = directory.name.removeprefix(PREFIX).split("-")[0]
             if not Path(f"/proc/{owner}").exists():
+                if (directory / NAME).exists():
+                    cgroups.end(cgroups.left_over((directory / NAME).read_text()))
                 remove_files(directory)
 
 

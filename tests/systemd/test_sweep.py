@@ -7,9 +7,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.systemd.machine import CHECKOUT, PREFIX
+import pytest
+
+from tests.systemd import cgroups
+from tests.systemd.machine import CHECKOUT, PREFIX, sweep
 
 SWEEP = "from tests.systemd.machine import sweep; sweep()"
+BOOT_AND_DIE = """
+import os
+from tests.systemd.machine import Machine
+print(Machine({}).name, flush=True)
+os.kill(os.getpid(), 9)
+"""
 
 
 def test_several_may_sweep_at_once() -> None:
@@ -27,3 +36,14 @@ def test_several_may_sweep_at_once() -> None:
     ]
     assert [(sweeper.communicate()[1], sweeper.returncode) for sweeper in sweepers] == [("", 0)] * 3
     assert [directory for directory in left if directory.exists()] == []
+
+
+def test_a_machine_does_not_outlive_the_next_run() -> None:
+    died = subprocess.run(
+        [sys.executable, "-c", BOOT_AND_DIE], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    name = died.stdout.strip()
+    if not cgroups.left_over(name):
+        pytest.skip("the host's systemd keeps the groups of its machines")
+    sweep()
+    assert cgroups.left_over(name) == []
