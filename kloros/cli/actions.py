@@ -57,7 +57,7 @@ def list_(open_: OpenOption = False, everything: AllOption = False, json: JsonOp
     from kloros.clock import SystemClock
     from kloros.consumers.action import store
     from kloros.consumers.action.action import Stage
-    from kloros.consumers.action.breaker import Breaker
+    from kloros.daemon.limits import Breaker
 
     with stored_by(STEM) as stored:
         found = store.actions(stored)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from kloros.daemon.limits import Breaker, kept_since
 from kloros.optimisation.model import ActionKind, ImprovementAction, OptimiserConfig
 from kloros.optimisation.parsing import Refusal, parse
-from kloros.optimisation.windows import Breaker, kept_since
 
 US_PER_S = 1_000_000
 MOST_SEEN = 20_000

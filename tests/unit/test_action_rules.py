@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloros.consumers.action.action import Action, Stage, action_id, fingerprint_of, flag_id, rank, shortened
-from kloros.consumers.action.breaker import Breaker
 from kloros.consumers.action.flagging import Flag, is_step, must_be_told
 from kloros.consumers.action.gate import Standing, answer_decision, judge, stricter, why_not_taken_up
 from kloros.consumers.action.kinds import units
 from kloros.consumers.action.kinds.base import Judgement
-from kloros.consumers.action.limits import backoff_until_us, free_at_us
 from kloros.consumers.action.settings import MODES, ActionSettings, KindSettings
 from kloros.consumers.action.wording import by_hand, would
+from kloros.daemon.limits import Breaker, backoff_until_us, free_at_us
 
 S = 1_000_000
 NOW = 1_700_000_000 * S

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.optimising import action
 
+from kloros.daemon.limits import Breaker
 from kloros.optimisation.gates import Answer, Gate, GateState, Standing, approve, decide, failed, reset, unflag, untake
 from kloros.optimisation.model import ActionKind, OptimiserConfig
-from kloros.optimisation.windows import Breaker
 
 K, S = ActionKind, 1_000_000
 NOW = Standing(now_us=1000 * S, wall_us=1000 * S)

@@ -10,7 +10,6 @@ from kloros.chembus.facts import Facts
 from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.consumers.action import store
 from kloros.consumers.action.action import Action, Stage, State
-from kloros.consumers.action.breaker import Breaker
 from kloros.consumers.action.kinds.base import (
     NOT_YET,
     POLL_S,
@@ -23,11 +22,11 @@ from kloros.consumers.action.kinds.base import (
     TooSlow,
     Unfit,
 )
-from kloros.consumers.action.limits import backoff_until_us
 from kloros.consumers.action.outcomes import Outcomes
 from kloros.consumers.action.settings import ActionSettings, KindSettings
 from kloros.consumers.action.wording import cure_of
 from kloros.daemon.cycle import Cycle
+from kloros.daemon.limits import Breaker, backoff_until_us
 from kloros.errors import CannotObserve, HelperAway, HelperFailed, HelperRefused, HelperSilent, StoreUnusable
 
 BREAKER = "breaker"

@@ -10,10 +10,10 @@ from kloros.consumers.action.action import Action, Stage
 from kloros.consumers.action.doing import Doer, Wait
 from kloros.consumers.action.gate import Standing, judge, stricter
 from kloros.consumers.action.kinds.base import Kind, Lapses
-from kloros.consumers.action.limits import free_at_us
 from kloros.consumers.action.settings import ActionSettings, KindSettings
 from kloros.consumers.action.wording import by_hand, would
 from kloros.daemon.cycle import Cycle
+from kloros.daemon.limits import free_at_us
 
 _IN_HAND = (Stage.QUEUED, Stage.ACTING, Stage.SETTLING)
 
