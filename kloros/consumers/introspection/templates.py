@@ -10,6 +10,7 @@ _MAX_INPUT_CHARS = 600
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _MARKS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\s+"), " "),  # first: what follows looks across single spaces
     (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"), "<uuid>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b(?:https?|ftp|tcp|udp|ipc|unix|file|wss?)://[^\s'\"<>),;]+"), "<url>"),
@@ -21,7 +22,6 @@ _MARKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\w.])"), "<ip>"),
     (re.compile(r"\d+(?:[.,:]\d+)*"), "<n>"),
     (re.compile(r"<n>(?:[-+ ,/]{0,2}<n>)+"), "<n>"),
-    (re.compile(r"\s+"), " "),
 )
 
 
