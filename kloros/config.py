@@ -73,7 +73,7 @@ def _refuse_non_finite(value: Any, path: Path, key: str) -> None:
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"unknown field `(?P<name>.*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>.*)`")
-_EXPECTED = re.compile(r"Expected `?(?P<expected>.+?)`?(?:, got `?(?P<found>.+?)`?)?$")
+_EXPECTED = re.compile(r"Expected `(?P<expected>[^`]+)`(?P<limit> [^`]+?)?(?:, got `.*`)?$")
 
 
 def _explain(error: msgspec.ValidationError, tables: dict[str, Any], shape: type[Settings], path: Path) -> ConfigError:
@@ -91,8 +91,9 @@ def _explain(error: msgspec.ValidationError, tables: dict[str, Any], shape: type
     if missing := _MISSING.search(what):
         return ConfigError(file=path, key=_join(where, missing["name"]), found="nothing", expected="this key to be set")
     found = _describe(_value_at(tables, where))
-    expected = parsed["expected"] if (parsed := _EXPECTED.search(what)) else what
-    return ConfigError(file=path, key=where or "(file)", found=found, expected=_plain(expected, where))
+    parsed = _EXPECTED.search(what)
+    expected = _plain(parsed["expected"], parsed["limit"] or "", where) if parsed else what
+    return ConfigError(file=path, key=where or "(file)", found=found, expected=expected)
 
 
 _PLAIN_WORDS = {
@@ -101,6 +102,7 @@ _PLAIN_WORDS = {
     "str": "text in quotes",
     "bool": "true or false",
     "object": "a table",
+    "array": "a list",
 }
 
 
@@ -112,17 +114,12 @@ def _suggest(name: str, known: list[str]) -> str:
     return f"`{close[0]}`" if close else "one of " + ", ".join(f"`{key}`" for key in known)
 
 
-def _plain(expected: str, key: str) -> str:
-    words = {
-        "float": "a number",
-        "int": "a whole number",
-        "str": "text in quotes",
-        "bool": "true or false",
-        "object": "a table",
-    }
-    plain = words.get(expected, expected)
-    unit = _UNIT_SUFFIX.search(key)
-    return f"{plain} in {unit[1]}, without quotes" if unit and plain in ("a number", "a whole number") else plain
+def _plain(expected: str, limit: str, key: str) -> str:
+    """limit: what msgspec says about the value besides its type, such as " > 0.0"."""
+    plain = _PLAIN_WORDS.get(expected, expected)
+    unit = _UNIT_SUFFIX.search(key) if expected in ("float", "int") else None
+    in_unit = f" in {unit[1]}" if unit else ""
+    return f"{plain}{limit}{in_unit}" if limit or not unit else f"{plain}{in_unit}, without quotes"
 
 
 def _describe(value: object) -> str:

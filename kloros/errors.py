@@ -55,7 +55,7 @@ class BusError(KlorosError):
 
 class BusUnreachable(BusError):
     """The bus at {endpoint} did not answer within {timeout_s} s.
-    Is kloros-chem-proxy running? (systemctl status kloros-chem-proxy)"""
+    Is the suite running? (systemctl status kloros-chem-proxy, or kloros run without systemd)"""
 
     exit_code = 3
 

@@ -1,8 +1,10 @@
 """Every refusal of a settings file names the file, the key, what was found and what was expected."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from msgspec import Meta
 
 from kloros.config import Settings, load
 from kloros.errors import ConfigError
@@ -17,6 +19,8 @@ class Shape(Settings, frozen=True):
     entries: dict[str, Entry] = {}
     one: Entry | None = None
     names: list[str] = []
+    window_s: Annotated[float, Meta(gt=0)] = 1.0
+    label: Annotated[str, Meta(max_length=2)] = ""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,9 @@ class Shape(Settings, frozen=True):
         ("[one]\ninterval_s = 1\nretries = 1.5", "one.retries", "1.5", "whole number"),
         ("entries = 3", "entries", "3 (int)", "a table"),
         ("names = [1]", "names[0]", "1 (int)", "text in quotes"),
+        ("names = 3", "names", "3 (int)", "a list"),
+        ("window_s = -3", "window_s", "-3 (int)", "a number > 0.0 in s"),
+        ('label = "abc"', "label", "'abc' (str)", "text in quotes of length <= 2"),
         ("sizes = 3", "sizes", "means nothing", "one of"),
         ("this is not toml", "(file)", "not TOML", "TOML"),
     ],
