@@ -13,17 +13,7 @@ import struct
 import time
 from typing import NamedTuple, Protocol
 
-US_PER_S = 1_000_000
-
-
-def seconds_to_us(seconds: float) -> int:
-    """Seconds as whole microseconds, rounded to the nearest; exact for epoch seconds that came from `us_to_seconds`."""
-    return round(seconds * US_PER_S)
-
-
-def us_to_seconds(us: int) -> float:
-    """Microseconds as seconds, the unit of the wire."""
-    return us / US_PER_S
+from kloros.units import US_PER_S, seconds_to_us, us_to_seconds
 
 
 class TimerEvent(NamedTuple):

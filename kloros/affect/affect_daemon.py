@@ -17,12 +17,12 @@ from kloros.affect.suite_watch import HEARD, SuiteWatch
 from kloros.affect.vitals import Senses
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import AffectFacts, HeartbeatFacts, StatusRequestFacts, TickFacts, TriggerFacts
-from kloros.clock import us_to_seconds
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
+from kloros.units import us_to_seconds
 
 # A feeling outlives this many beats that nobody ran: a consumer falls back after two.
 BEATS_OUTLIVED = 3.5

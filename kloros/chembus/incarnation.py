@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kloros.clock import Clock, seconds_to_us
+from kloros.clock import Clock
+from kloros.units import seconds_to_us
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -24,8 +24,9 @@ from kloros.chembus.envelope import (
 )
 from kloros.chembus.incarnation import parse_pub, this_boot
 from kloros.chembus.join import JOIN_PREFIX
-from kloros.clock import Clock, seconds_to_us
+from kloros.clock import Clock
 from kloros.errors import UnknownSignal
+from kloros.units import seconds_to_us
 
 HEARTBEAT = "HEARTBEAT"
 _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)

@@ -91,7 +91,7 @@ def _begin(client: Client, daemon: str) -> Trial:
     from kloros.cli.comparing.verdict import Trial
     from kloros.cli.roll_call import ask_everyone
     from kloros.cli.story.ticks import gather_schedule
-    from kloros.clock import seconds_to_us
+    from kloros.units import seconds_to_us
 
     hearts, _tick = ask_everyone(client, wants_tick=False)
     paced = {heart.zooid: heart.schedule for heart in hearts if heart.schedule}

@@ -10,6 +10,7 @@ from kloros.cli import actions_mode
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import one_of, stored_by
 from kloros.cli.units import countdown, moment
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.chembus.facts_work import ActionFacts, DecidedFacts
@@ -30,7 +31,6 @@ FLAG_COLUMNS = ("id", "severity", ">times", "last", "what", "cure")
 STATE_STYLES = {"helped": "green", "waiting": "bold yellow", "failed": "red", "timed_out": "red", "no_help": "red"}
 SHOWN = 200
 EXIT_REFUSED = 1
-US_PER_S = 1_000_000
 # The consumer answers at once, unless it is in the middle of an action.
 ANSWER_TIMEOUT_S = 10.0
 DONE_TIMEOUT_S = 120.0

@@ -11,6 +11,7 @@ import typer
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import one_of, stored_by
 from kloros.cli.units import duration, moment
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.consumers.candidates.drift import Limits
@@ -28,7 +29,6 @@ TRIAL_COLUMNS = ("candidate", "module", "verdict", ">watched", ">to go", ">decis
 TOURNAMENT_COLUMNS = ("tournament", "ended", "module", "verdict", ">rounds", ">fitness", "why")
 SHOWN = 20
 EVERYTHING = 100_000
-US_PER_S = 1_000_000
 STYLES = {
     "promote": "green", "proposed": "green", "rolled_back": "red", "failed": "red", "refused": "red",
     "on trial": "bold yellow",

@@ -9,6 +9,7 @@ import typer
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import one_of, stored_by
 from kloros.cli.units import duration, moment
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.chembus.facts_work import InvestigationFacts, QuestionFacts, RecommendedAction
@@ -25,7 +26,6 @@ COLUMNS = ("id", "when", "status", "rule", "sure", "about")
 SHOWN = 200
 NOT_LOOKED_INTO = ("refused", "suppressed", "withdrawn")
 _ALL, _LOOKED_INTO = "", f"WHERE status NOT IN {NOT_LOOKED_INTO}"
-US_PER_S = 1_000_000
 STYLES = {"concluded": "green", "inconclusive": "yellow", "failed": "red", "timed_out": "red", "suppressed": "red"}
 SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 

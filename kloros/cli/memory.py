@@ -10,6 +10,7 @@ import typer
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import stored_by
 from kloros.cli.units import duration, moment
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.consumers.memory.fading import Fading, Sector
@@ -34,7 +35,6 @@ SECTORS = {
 DEFAULT_LAST = 20
 # The same beginning may name a finding and what was concluded about it; more than these many are not told apart.
 MOST_ALIKE = 50
-US_PER_S = 1_000_000
 
 
 def _complete_sector(incomplete: str) -> list[str]:

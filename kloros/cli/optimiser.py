@@ -11,6 +11,7 @@ from kloros.cli.optimiser_talk import STEM
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import stored_by
 from kloros.cli.units import countdown, duration, moment, parse_duration
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.optimisation.changes import Change
@@ -33,7 +34,6 @@ HISTORY_COLUMNS = ("when", "id", "kind", "module", "status", "came of it", "stop
 STATUS_STYLES = {"SUCCESS": "green", "PARTIAL": "green", "FAILED": "red", "RATE_LIMITED": "yellow"}
 VERDICT_STYLES = {"CONFIRMED": "green", "REVERTED": "red", "INCONCLUSIVE": "yellow"}
 SEVERITY_STYLES = {"HIGH": "red", "CRITICAL": "bold red", "MEDIUM": "yellow"}
-US_PER_S = 1_000_000
 EXIT_NOT_SO = 1
 EXIT_SILENT = 3
 

@@ -13,6 +13,7 @@ from kloros.optimisation.register import flag as flag_of
 from kloros.optimisation.samples import Samples
 from kloros.optimisation.samples import told as figures_told
 from kloros.optimisation.store import Stage, Taken
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.optimisation.changes import Change
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from kloros.optimisation.settings import OptimiserSettings
     from kloros.storage.snapshot import Snapshot
 
-US_PER_S = 1_000_000
 WIDTH = 15
 GATES = tuple(gate for gate in Gate if gate is not Gate.FLAG)
 FLAG_GATES = (Gate.PARSE, Gate.DUPLICATE, Gate.FLAG)

@@ -9,6 +9,7 @@ import typer
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import one_of, stored_by
 from kloros.cli.units import duration, moment
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.consumers.curiosity.question import Candidate, Question, Tally
@@ -25,7 +26,6 @@ COLUMNS = ("id", "level", "since", "status", "question")
 LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
 LEVEL_STYLES = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow"}
 SHOWN = 200
-US_PER_S = 1_000_000
 
 OpenOption = Annotated[bool, typer.Option("--open", help="Those that have no answer yet (the default).")]
 ArchivedOption = Annotated[bool, typer.Option("--archived", help="Those that were not asked, or got no answer.")]

@@ -10,6 +10,7 @@ from kloros.cli.optimiser_talk import STEM
 from kloros.cli.output import JsonOption, Row, as_json, one_line, say, styled, table
 from kloros.cli.stored import one_of, stored_by
 from kloros.cli.units import moment
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.chembus.facts_work import EnactmentFacts, ReviewDecidedFacts, ReviewFacts
@@ -27,7 +28,6 @@ COLUMNS = ("id", "severity", ">times", "state", "last", "module", "what", "cure"
 SHOWN = 200
 WHOLE = 1_000
 EXIT_REFUSED = 1
-US_PER_S = 1_000_000
 WHOLE_ID = len("f-00000000")
 # The optimiser hears a decision at once, unless it is in the middle of a change.
 ANSWER_TIMEOUT_S = 10.0

@@ -84,8 +84,9 @@ def measured_durations_us() -> dict[str, int]:
     """How long the cycles of each entry took at the most but for one in twenty, over the last day. Raises
     StoreUnusable."""
     from kloros.cli.proving.evidence import cycle_reports
-    from kloros.clock import SystemClock, seconds_to_us
+    from kloros.clock import SystemClock
     from kloros.place import Place
+    from kloros.units import seconds_to_us
 
     now_us = SystemClock().wall_us()
     took: dict[str, list[float]] = {}

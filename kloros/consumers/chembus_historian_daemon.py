@@ -13,7 +13,6 @@ from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
 from kloros.chembus.facts_work import PruneFacts
 from kloros.chembus.journal.contract import with_offset
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.config import load_or_default
 from kloros.consumers.history.absence import Absence
 from kloros.consumers.history.buffer import HistoryBuffer
@@ -29,6 +28,7 @@ from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import ConfigError, StoreUnusable, UnknownSignal
 from kloros.storage.history_rows import Gap, Mark, Row, zooid_of
 from kloros.storage.history_store import HISTORY_TABLES, HistoryStore
+from kloros.units import seconds_to_us, us_to_seconds
 
 JOURNAL = "journal"  # how a daemon names it when it says what it never got from there
 PRUNE = "prune"

@@ -6,7 +6,6 @@ import sys
 from contextlib import suppress
 
 from kloros.chembus.facts_work import FoldedFacts, GapFoundFacts, InvestigationFacts, QuestionFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.candidates.current import TunedSettings
 from kloros.consumers.curiosity.desk import Desk
 from kloros.consumers.curiosity.question import Question, Status, Tally
@@ -18,6 +17,7 @@ from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import StoreUnusable
+from kloros.units import us_to_seconds
 
 TALLY = "tally"
 

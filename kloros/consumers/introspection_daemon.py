@@ -10,7 +10,6 @@ import msgspec
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import HeartbeatFacts
 from kloros.chembus.facts_work import GapFoundFacts
-from kloros.clock import us_to_seconds
 from kloros.config import load_or_default
 from kloros.consumers.introspection.findings import (
     BookSnapshot,
@@ -32,6 +31,7 @@ from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import ConfigError
+from kloros.units import us_to_seconds
 
 # What a scanner cannot see is told by the pool of scanners itself, which always can.
 POOL = "scanners"

@@ -8,7 +8,6 @@ from functools import partial
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts_work import GapFoundFacts, InvestigationFacts, QuestionFacts
-from kloros.clock import seconds_to_us
 from kloros.consumers.investigation.backlog import Bottleneck, Waiting, in_order
 from kloros.consumers.investigation.base import Investigator
 from kloros.consumers.investigation.cycle_book import HEARD, CycleBook
@@ -26,6 +25,7 @@ from kloros.daemon.daemon import Kit
 from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.machine.whole import Machine
+from kloros.units import seconds_to_us
 
 _SAMPLES = "disk_samples"
 # Kept back of a cycle's budget, to conclude and to write down what was found.

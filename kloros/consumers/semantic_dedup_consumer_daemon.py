@@ -8,7 +8,6 @@ from functools import partial
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import HeartbeatFacts
 from kloros.chembus.facts_work import GapFoundFacts, InvestigationFacts, QuestionFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.candidates.current import TunedSettings
 from kloros.consumers.dedup.comparison import Comparison
 from kloros.consumers.dedup.desk import Desk, Tally
@@ -23,6 +22,7 @@ from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.fallback import Source
 from kloros.daemon.runner import main, settings_file, stem_of
+from kloros.units import us_to_seconds
 
 TALLY = "tally"
 # Questions folded in one cycle; further ones wait for the next beat.

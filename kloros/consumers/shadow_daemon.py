@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from random import Random
 
 from kloros.chembus.facts_work import ShadowFacts, TournamentFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.candidates import drift
 from kloros.consumers.candidates.at_work import Company, at_work
 from kloros.consumers.candidates.current import tables_in
@@ -17,7 +16,6 @@ from kloros.consumers.candidates.shadow_settings import ShadowSettings
 from kloros.consumers.candidates.space import is_within, parameters_of, tables_of
 from kloros.consumers.candidates.store import SHADOW_TABLES, Trial, forget_trials, put_trial, trials
 from kloros.consumers.candidates.subject import Example, Outputs
-from kloros.consumers.candidates.tournament import US_PER_S
 from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
@@ -26,6 +24,7 @@ from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import ArtifactRefused, SubjectFailed
 from kloros.storage.artifacts import artifacts_under, split_name, verify
+from kloros.units import US_PER_S, us_to_seconds
 
 _GIVEN_UP_AT_ONCE = 200
 _MOST_AT_ONCE = 1_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from kloros.chembus.facts_work import ShadowFacts, TournamentFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.candidates import tournament as play
 from kloros.consumers.candidates import turns as turn
 from kloros.consumers.candidates.at_work import Company, at_work
@@ -13,7 +12,7 @@ from kloros.consumers.candidates.current import parameters_text
 from kloros.consumers.candidates.history import HISTORY_TABLES, RECORDED, History
 from kloros.consumers.candidates.identity import candidate_id, proposal, version_of
 from kloros.consumers.candidates.store import TOURNAMENT_TABLES, Ended, add_tournament
-from kloros.consumers.candidates.tournament import US_PER_S, Judgement, Readiness, Tournament
+from kloros.consumers.candidates.tournament import Judgement, Readiness, Tournament
 from kloros.consumers.candidates.tournament_settings import TournamentSettings
 from kloros.consumers.candidates.turns import Turns
 from kloros.daemon.batch import Batch
@@ -24,6 +23,7 @@ from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import ArtifactRefused, SubjectFailed
 from kloros.storage.artifacts import PARAMETERS, Artifact, artifacts_under, prune, stage
+from kloros.units import US_PER_S, us_to_seconds
 
 TURNS = "turns"
 _GIVEN_UP_AT_ONCE = 200

@@ -17,12 +17,12 @@ from kloros.chembus.facts import (
     TickFacts,
     TriggerFacts,
 )
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.cycle import Cycle, Outgoing
 from kloros.daemon.cycle_runner import CycleRunner
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.daemon.fallback import BeatKeeper, Limits, Pacing, Refusal, Run, Source, Trigger
 from kloros.errors import OutboxFull
+from kloros.units import seconds_to_us, us_to_seconds
 
 Outcome = Literal["ok", "failed", "over_budget", "hung"]
 

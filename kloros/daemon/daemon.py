@@ -16,7 +16,6 @@ from kloros.chembus.facts import (
     StatusRequestFacts,
     TickFacts,
 )
-from kloros.clock import us_to_seconds
 from kloros.daemon import news
 from kloros.daemon.batch import Batch
 from kloros.daemon.cycle import Outgoing
@@ -29,6 +28,7 @@ from kloros.daemon.loop import Loop
 from kloros.daemon.losses import announce_losses
 from kloros.daemon.maintenance import Maintenance
 from kloros.storage.database import Tables
+from kloros.units import us_to_seconds
 
 HEARTBEAT_INTERVAL_S = 10.0
 HOUSEKEEPING_INTERVAL_S = 1.0

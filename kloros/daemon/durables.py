@@ -7,7 +7,6 @@ from functools import partial
 from typing import ClassVar, Protocol
 
 from kloros.chembus.facts import GapFacts
-from kloros.clock import us_to_seconds
 from kloros.daemon.batch import Batch
 from kloros.daemon.cycle import Cycle, Outgoing, Statement, Worker
 from kloros.daemon.intake import Desk, Intake
@@ -16,6 +15,7 @@ from kloros.daemon.kit import Kit
 from kloros.daemon.loop import Loop
 from kloros.daemon.outbox import Outbox
 from kloros.errors import StoreUnusable
+from kloros.units import us_to_seconds
 
 # How long a stopping daemon waits for what its worker is doing.
 STOP_GRACE_S = 1.5

@@ -13,8 +13,7 @@ import msgspec
 
 from kloros.chembus.signals import TICK_DEADLINE_S
 from kloros.daemon.grid import Grid, beat_number
-
-US_PER_S = 1_000_000
+from kloros.units import US_PER_S
 
 
 class Source(StrEnum):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 from kloros.chembus.poller import Poller
-from kloros.clock import Clock, us_to_seconds
+from kloros.clock import Clock
+from kloros.units import us_to_seconds
 
 Callback = Callable[[], None]
 

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kloros.chembus.bus import Bus, Loss
 from kloros.chembus.facts import DropFacts, GapFacts
-from kloros.clock import us_to_seconds
+from kloros.units import us_to_seconds
 
 # A lost announcement of a loss is counted, not announced in turn.
 ABOUT_LOSSES = ("BUS_GAP", "BUS_DROP")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import ResumeFacts, SuspendFacts, TickFacts
-from kloros.clock import seconds_to_us
 from kloros.daemon.maintenance import Maintenance
+from kloros.units import seconds_to_us
 
 
 def of_signal(message: Message) -> Maintenance:

@@ -12,7 +12,7 @@ from pathlib import Path
 from kloros.chembus.bus import Bus
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.zmq_bus import ZmqBus
-from kloros.clock import Clock, SystemClock, us_to_seconds
+from kloros.clock import Clock, SystemClock
 from kloros.config import load_or_default
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.daemon.guard import InstanceLock
@@ -24,6 +24,7 @@ from kloros.place import Place
 from kloros.storage.state_store import StateStore
 from kloros.telemetry.logs import configure_logging, get_logger
 from kloros.telemetry.metrics import Metrics
+from kloros.units import us_to_seconds
 
 SUITE_FILE = "kloros.toml"
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from kloros.clock import US_PER_S
+from kloros.units import US_PER_S
 
 _NO_LIMIT = 1 << 60  # v1 writes "no limit" as a number of this size
 _NS_PER_US = 1_000

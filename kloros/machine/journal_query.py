@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kloros.clock import US_PER_S
 from kloros.errors import CannotObserve
 from kloros.machine.commands import output_of
 from kloros.machine.deadline import Deadline
 from kloros.machine.journal_reader import text_of
+from kloros.units import US_PER_S
 
 _FIELDS = (
     "MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "_COMM", "_PID", "_TRANSPORT", "_SYSTEMD_UNIT", "UNIT", "EXIT_CODE",

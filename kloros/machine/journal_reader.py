@@ -12,12 +12,12 @@ from typing import IO, Any
 import msgspec
 
 from kloros.errors import CannotObserve
+from kloros.units import US_PER_S
 
 JOURNAL_DIRECTORIES = (Path("/var/log/journal"), Path("/run/log/journal"))
 _FIELDS = (
     "MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "UNIT", "KLOROS_EVENT", "_SYSTEMD_UNIT", "_TRANSPORT", "_COMM",
 )  # fmt: skip
-_US_PER_S = 1_000_000
 _LONG_MESSAGE = "(a very long message)"  # journalctl leaves out what is over 4 KiB
 
 
@@ -147,7 +147,7 @@ def _where(place: Place) -> str:
     # `--cursor` includes the entry it names, which `_take` skips; were that gone, `--after-cursor` would skip another.
     if place.cursor is not None:
         return f"--cursor={place.cursor}"
-    seconds, us = divmod(place.after_us + 1, _US_PER_S)
+    seconds, us = divmod(place.after_us + 1, US_PER_S)
     return f"--since=@{seconds}.{us:06}"
 
 

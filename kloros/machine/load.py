@@ -6,10 +6,10 @@ import os
 from collections import defaultdict
 from typing import NamedTuple
 
-from kloros.clock import US_PER_S
 from kloros.machine.deadline import Deadline
 from kloros.machine.processes import Process
 from kloros.machine.whole import Machine
+from kloros.units import US_PER_S
 
 _LEAST_SAMPLE_S = 0.05
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kloros.clock import US_PER_S, us_to_seconds
 from kloros.machine.systemd_bus import SystemdBus
+from kloros.units import US_PER_S, us_to_seconds
 
 _HAVE_PROPERTIES = {"service": "Service", "socket": "Socket", "mount": "Mount", "swap": "Swap", "scope": "Scope"}
 _BESIDE = ("ExecCondition", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost")

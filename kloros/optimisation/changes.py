@@ -19,8 +19,7 @@ import msgspec
 
 from kloros.optimisation.model import ActionKind, Figures, Parameters, Value, Verdict
 from kloros.optimisation.rules import Verification
-
-US_PER_S = 1_000_000
+from kloros.units import US_PER_S
 
 
 class ChangeState(StrEnum):

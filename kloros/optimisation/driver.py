@@ -6,7 +6,6 @@ After a kill at any moment `take_up_again` goes on, with what is then in force.
 from __future__ import annotations
 
 from kloros.chembus.facts_work import ReflectionFacts
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.optimisation import changes, gates, store
 from kloros.optimisation.changes import Change, ChangeState, Do, Seen, Step
 from kloros.optimisation.flags import Trouble
@@ -16,6 +15,7 @@ from kloros.optimisation.samples import Samples, told
 from kloros.optimisation.settings import verification_of
 from kloros.optimisation.step_journal import INFO, WARNING, Journal, word
 from kloros.optimisation.store import Stage, Taken
+from kloros.units import seconds_to_us, us_to_seconds
 
 LEASE_MARGIN_S = 300.0
 """Whoever obeys is told so much longer than the lease: while the optimiser lives, it takes a change back itself."""

@@ -23,8 +23,8 @@ from kloros.optimisation.model import (
 )
 from kloros.optimisation.ports import ModuleFigures
 from kloros.optimisation.rules import Verification
+from kloros.units import US_PER_S
 
-US_PER_S = 1_000_000
 _RECOVERY = Verification()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.optimisation import changes, gates, store
 from kloros.optimisation.changes import Change
 from kloros.optimisation.driver import Driver
@@ -18,6 +17,7 @@ from kloros.optimisation.parsing import Refusal, parse
 from kloros.optimisation.samples import Samples, baseline_of
 from kloros.optimisation.step_journal import Journal, kind_label, word
 from kloros.optimisation.store import Knob, Stage, Taken
+from kloros.units import seconds_to_us, us_to_seconds
 
 _SHADOW, _TOURNAMENT, _OPERATOR = "shadow", "tournament", "operator"
 _SLACK = 1.5

@@ -18,8 +18,8 @@ import msgspec
 from kloros.daemon.limits import Breaker, kept_since
 from kloros.optimisation.model import ActionKind, ImprovementAction, OptimiserConfig
 from kloros.optimisation.parsing import Refusal, parse
+from kloros.units import US_PER_S
 
-US_PER_S = 1_000_000
 MOST_SEEN = 20_000
 MOST_COOLING = 20_000
 MOST_APPROVED = 1_000

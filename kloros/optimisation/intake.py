@@ -20,7 +20,6 @@ from kloros.chembus.facts_work import (
     ReviewFacts,
     ShadowFacts,
 )
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.pen import Pen
 from kloros.optimisation import store
 from kloros.optimisation.flags import Flag, Trouble, Word
@@ -29,6 +28,7 @@ from kloros.optimisation.parsing import cut
 from kloros.optimisation.register import Register, flag, live_flag_of
 from kloros.optimisation.settings import OptimiserSettings
 from kloros.optimisation.store import Stage, Taken
+from kloros.units import seconds_to_us, us_to_seconds
 
 _MOST_NAME = 128
 

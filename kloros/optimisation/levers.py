@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from kloros.chembus.facts import ControlFacts, CycleBudgetFacts, Facts
-from kloros.clock import Clock, us_to_seconds
+from kloros.clock import Clock
 from kloros.optimisation import store
 from kloros.optimisation.changes import same
 from kloros.optimisation.effects import BUDGET, PACE
@@ -19,6 +19,7 @@ from kloros.optimisation.live import Live
 from kloros.optimisation.model import THRESHOLDS, ActionKind, Value
 from kloros.optimisation.settings import OptimiserSettings, detector_of
 from kloros.storage.reads import Reads
+from kloros.units import us_to_seconds
 
 POLL_S = 0.1
 """How often something is looked at while it is waited for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.cycle import Cycle
 from kloros.optimisation import store
 from kloros.optimisation.detector import Baseline, Detector
@@ -14,6 +13,7 @@ from kloros.optimisation.model import THRESHOLDS, ActionKind, DetectorConfig, Fi
 from kloros.optimisation.profiler import Profiler, Sample
 from kloros.optimisation.samples import figures_of, spanned_s
 from kloros.optimisation.settings import OptimiserSettings, detector_of
+from kloros.units import seconds_to_us, us_to_seconds
 
 BASELINES = "baselines"
 _SILENT_INTERVALS = 3.0

@@ -30,6 +30,7 @@ from kloros.optimisation.ports import (
     ModuleFigures,
     OptimiserMetrics,
 )
+from kloros.units import seconds_to_us, us_to_seconds
 
 MOST_HELD_FLAGS = 10_000
 MOST_FLAGGED = 10_000
@@ -225,7 +226,7 @@ class AsyncSelfOptimiser:
             self._count(_COUNTED_AS[done.status])
             self._metrics.enacted(action.action_kind if done.is_known else UNKNOWN, done.status, duration_s)
             return EnactmentRecord(
-                action, done.status, done.detail, duration_s, begun_s, started_us / gates.US_PER_S,
+                action, done.status, done.detail, duration_s, begun_s, us_to_seconds(started_us),
                 done.reason_code, done.before, done.after, done.verdict,
             )  # fmt: skip
 
@@ -325,7 +326,7 @@ class AsyncSelfOptimiser:
             self._keep(self._book)
 
     def _monotonic_us(self) -> int:
-        return round(self._clock.monotonic_s() * gates.US_PER_S)
+        return seconds_to_us(self._clock.monotonic_s())
 
     def _now_us(self) -> int:
         return self._start_us + self._monotonic_us()

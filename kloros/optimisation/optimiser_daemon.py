@@ -15,7 +15,6 @@ from kloros.chembus.facts import (
     StatusRequestFacts,
     TickFacts,
 )
-from kloros.clock import seconds_to_us
 from kloros.daemon.batch import Batch
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
@@ -41,6 +40,7 @@ from kloros.optimisation.step_journal import Desk
 from kloros.optimisation.store import OPTIMISER_TABLES, Stage
 from kloros.optimisation.swap import Helper, Versions
 from kloros.storage.reads import Reads
+from kloros.units import seconds_to_us
 
 PAUSE = "pause"
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kloros.optimisation.model import Figures
+from kloros.units import US_PER_S
 
 WINDOW_S = 60.0
 MOST_SAMPLES = 10_000
 MOST_MODULES = 10_000
-_US_PER_S = 1_000_000
 
 
 class Sample(NamedTuple):
@@ -36,7 +36,7 @@ class Profiler:
     def __init__(self, window_s: float = WINDOW_S, most_samples: int = MOST_SAMPLES) -> None:
         if not (math.isfinite(window_s) and window_s > 0) or most_samples < 1:
             raise ValueError("a profiler needs a window of more than nothing, and room for a sample")
-        self._window_s, self._window_us, self._most = window_s, round(window_s * _US_PER_S), most_samples
+        self._window_s, self._window_us, self._most = window_s, round(window_s * US_PER_S), most_samples
         self._samples: dict[str, deque[Sample]] = {}
         self._last_seen_us: dict[str, int | None] = {}
         self.refused = 0
@@ -92,7 +92,7 @@ class Profiler:
         if len(kept) == kept.maxlen and within:  # full: earlier ones of the window had to make room
             from_us = max(from_us, within[0].at_us - 1)
         ranked = sorted(each.latency_ms for each in within)
-        span_s = max(now_us - from_us, 1) / _US_PER_S
+        span_s = max(now_us - from_us, 1) / US_PER_S
         return Figures(
             module_name=module, calls=len(within), errors=sum(each.is_error for each in within),
             p50_ms=nearest_rank(ranked, 50), p95_ms=nearest_rank(ranked, 95), p99_ms=nearest_rank(ranked, 99),

@@ -8,11 +8,11 @@ import msgspec
 
 from kloros.optimisation.changes import Change
 from kloros.optimisation.model import EnactmentRecord, EnactmentStatus, ReflectionState, Value, Verdict
+from kloros.units import US_PER_S
 
 INTERVAL_S = 300.0
 COOL_DOWN_S = 60.0
 MOST_REFLECTIONS = 1_000
-_US_PER_S = 1_000_000
 _S = ReflectionState
 
 NEXT: dict[ReflectionState, frozenset[ReflectionState]] = {
@@ -49,8 +49,8 @@ class ReflectionCycle:
     def __init__(self, interval_s: float = INTERVAL_S, cool_down_s: float = COOL_DOWN_S) -> None:
         if not (math.isfinite(interval_s) and interval_s > 0 and math.isfinite(cool_down_s) and cool_down_s >= 0):
             raise ValueError("the interval is more than nothing, the cool-down not less")
-        self._interval_us = round(interval_s * _US_PER_S)
-        self._cool_down_us = round(cool_down_s * _US_PER_S)
+        self._interval_us = round(interval_s * US_PER_S)
+        self._cool_down_us = round(cool_down_s * US_PER_S)
         self.state = ReflectionState.IDLE
         self._begun_us: int | None = None
         self._rests_until_us = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kloros.clock import seconds_to_us
 from kloros.daemon.cycle import Cycle
 from kloros.optimisation import changes, store
 from kloros.optimisation.driver import LEASE_MARGIN_S
@@ -10,6 +9,7 @@ from kloros.optimisation.levers import Budgets, Hand, Lever, NotDone, Unfit, Wan
 from kloros.optimisation.model import ActionKind
 from kloros.optimisation.step_journal import Desk
 from kloros.optimisation.store import Knob
+from kloros.units import seconds_to_us
 
 _LEASED = (ActionKind.INCREASE_BUDGET, ActionKind.REDUCE_LOAD)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from kloros.chembus.facts_work import ImprovementFacts
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.daemon.cycle import Cycle
 from kloros.errors import StoreUnusable
 from kloros.optimisation import store
@@ -24,6 +23,7 @@ from kloros.optimisation.register import flags
 from kloros.optimisation.renewing import renew
 from kloros.optimisation.step_journal import Desk, Journal
 from kloros.optimisation.store import Stage, Taken
+from kloros.units import seconds_to_us, us_to_seconds
 
 REPORT = "report"
 STANDING = "standing"

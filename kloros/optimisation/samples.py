@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.optimisation import store
 from kloros.optimisation.changes import Change
 from kloros.optimisation.fitting import LASTS_WINDOWS
@@ -12,6 +11,7 @@ from kloros.optimisation.model import ActionKind, Figures
 from kloros.optimisation.profiler import nearest_rank
 from kloros.optimisation.settings import OptimiserSettings
 from kloros.storage.reads import Reads
+from kloros.units import seconds_to_us, us_to_seconds
 
 _MS = 1000.0
 

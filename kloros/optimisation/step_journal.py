@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kloros.chembus.facts_work import EnactmentFacts
-from kloros.clock import us_to_seconds
 from kloros.daemon.cycle import Cycle
 from kloros.optimisation import store
 from kloros.optimisation.flags import State
@@ -18,6 +17,7 @@ from kloros.optimisation.register import Register, live_flag_of
 from kloros.optimisation.settings import OptimiserSettings, enacting
 from kloros.optimisation.store import Stage, Taken
 from kloros.optimisation.swap import Versions
+from kloros.units import us_to_seconds
 
 GATES = "gates"
 INFO, WARNING = 20, 30

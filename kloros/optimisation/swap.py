@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from kloros.clock import Clock, seconds_to_us, us_to_seconds
+from kloros.clock import Clock
 from kloros.errors import ArtifactRefused, HelperAway, HelperFailed, HelperRefused, HelperSilent
 from kloros.machine.privileged_client import PrivilegedClient
 from kloros.machine.privileged_protocol import Answer, AnyRequest, Restart
@@ -20,6 +20,7 @@ from kloros.optimisation.levers import Hand, NotDone, Reading, Unfit, Wanted
 from kloros.optimisation.live import Live
 from kloros.optimisation.settings import HotSwapSettings
 from kloros.storage import artifacts
+from kloros.units import seconds_to_us, us_to_seconds
 
 _SLACK_US = 1_000_000
 AS_INSTALLED = ""

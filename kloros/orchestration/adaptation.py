@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from kloros.chembus.facts import AffectFacts, CycleReportFacts
-from kloros.clock import seconds_to_us
 from kloros.errors import ScheduleRefused
 from kloros.orchestration.affect_rules import wishes_of
 from kloros.orchestration.backpressure import Backpressure, Wishes
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_config import ScheduleConfig
 from kloros.orchestration.schedule_entry import Beat
+from kloros.units import seconds_to_us
 
 
 class Adaptation:

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 
 from kloros.chembus.facts import AffectFacts
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.clock import seconds_to_us
 from kloros.errors import UnknownSignal
 from kloros.orchestration.affect_rules import EVERY_ADAPTIVE, AffectRule
 from kloros.orchestration.backpressure import QueueRule
@@ -20,6 +19,7 @@ from kloros.orchestration.schedule_settings import (
     Wrong,
     within,
 )
+from kloros.units import seconds_to_us
 
 LONGEST_TTL_S = 3600.0
 MOST_WAITING = 10_000_000

@@ -5,12 +5,13 @@ from __future__ import annotations
 from structlog.typing import FilteringBoundLogger
 
 from kloros.chembus.ratelimit import TokenBucket
-from kloros.clock import Clock, us_to_seconds
+from kloros.clock import Clock
 from kloros.orchestration.beat_ledger import BeatLedger, BeatRow
 from kloros.orchestration.lateness import Lateness
 from kloros.orchestration.schedule_entry import Beat, Change
 from kloros.orchestration.schedule_facts import why
 from kloros.telemetry.metrics import Metrics
+from kloros.units import us_to_seconds
 
 # Beats beyond this are counted in one line a second instead of having one each.
 LOGGED_BEATS_PER_S, LOGGED_BEATS_BURST = 50.0, 500

@@ -12,7 +12,6 @@ import msgspec
 
 from kloros.chembus.facts import TriggerFacts
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.clock import seconds_to_us
 from kloros.config import load
 from kloros.errors import ConfigError, UnknownSignal
 from kloros.orchestration.adaptive_config import affect_rules, queue_rules
@@ -28,6 +27,7 @@ from kloros.orchestration.schedule_settings import (
     Wrong,
     within,
 )
+from kloros.units import seconds_to_us
 
 DEADLINE_SHARE = 0.25
 """How much of its interval a chained entry waits for the one before it, unless the file says otherwise."""

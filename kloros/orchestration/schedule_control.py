@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from kloros.chembus.facts import ControlFacts
-from kloros.clock import seconds_to_us
 from kloros.errors import ScheduleRefused
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_entry import Beat
@@ -16,6 +15,7 @@ from kloros.orchestration.schedule_settings import (
     SLOWEST_PACE,
 )
 from kloros.orchestration.wishes import OPERATOR
+from kloros.units import seconds_to_us
 
 
 def apply(schedule: Schedule, wish: ControlFacts, now_us: int) -> tuple[str, Beat | None]:

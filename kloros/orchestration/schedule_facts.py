@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kloros.chembus.facts import TickEntry, TriggerFacts
-from kloros.clock import us_to_seconds
 from kloros.orchestration.beat_rules import next_expiry_us, numbered_due_us
 from kloros.orchestration.schedule import EntryView
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
 from kloros.orchestration.wishes import Wish, deciding
+from kloros.units import us_to_seconds
 
 
 def trigger_facts(beat: Beat, scheduler: str, epoch: int, late_us: int) -> TriggerFacts:

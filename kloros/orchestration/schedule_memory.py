@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from kloros.clock import seconds_to_us
 from kloros.errors import StoreUnusable
 from kloros.orchestration.beat_ledger import BeatLedger, count_beats, prune_beats, prune_history
 from kloros.orchestration.schedule_entry import EntryState
 from kloros.orchestration.schedule_settings import LedgerSettings
 from kloros.storage.state_store import StateStore
+from kloros.units import seconds_to_us
 
 
 class ScheduleMemory:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import AffectFacts, ChangedFacts, ClockFacts, ControlFacts, CycleReportFacts, TickFacts
-from kloros.clock import us_to_seconds
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon, Kit
 from kloros.errors import ConfigError, ScheduleRefused
@@ -26,6 +25,7 @@ from kloros.orchestration.schedule_entry import Beat, Change
 from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
 from kloros.orchestration.schedule_memory import ScheduleMemory
 from kloros.orchestration.tick_pages import TickPages
+from kloros.units import us_to_seconds
 
 # Beats are written down once none is due for IDLE_US, or REMEMBER_WITHIN_S after they were emitted.
 IDLE_US = 20_000

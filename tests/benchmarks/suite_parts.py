@@ -18,11 +18,11 @@ from kloros.chembus.envelope import Message
 from kloros.chembus.facts import TriggerFacts
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.sockets import SocketLimits
-from kloros.clock import seconds_to_us
 from kloros.daemon import runner
 from kloros.daemon.daemon import Daemon
 from kloros.orchestration.beat_ledger import BeatLedger, BeatRow
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
+from kloros.units import seconds_to_us
 
 
 def forwarder(runtime: str, queue_messages: int) -> None:

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from kloros.clock import SystemClock, TimerFd, VirtualClock, seconds_to_us, us_to_seconds
+from kloros.clock import SystemClock, TimerFd, VirtualClock
+from kloros.units import seconds_to_us, us_to_seconds
 
 
 def test_a_timer_is_silent_before_its_deadline_and_readable_after() -> None:

@@ -10,10 +10,10 @@ import pytest
 from support.bench import bench
 from support.optimisers import QUICK, Office, Opened, StrawOptimiser, World
 
-from kloros.clock import us_to_seconds
 from kloros.optimisation.flags import State
 from kloros.optimisation.model import Verdict
 from kloros.optimisation.store import Stage
+from kloros.units import us_to_seconds
 
 
 class TestAnActionByHand:

@@ -13,7 +13,7 @@ from support.bench import Bench, bench
 from kloros.chembus.envelope import Message
 from kloros.chembus.memory import MemoryBus, MemoryHub
 from kloros.cli.replay import Tally, Timed, unfolded
-from kloros.clock import VirtualClock, seconds_to_us
+from kloros.clock import VirtualClock
 from kloros.consumers.chembus_historian_daemon import ChembusHistorianDaemon
 from kloros.consumers.introspection.scanners.base import Scanner
 from kloros.consumers.introspection.scanners.bus_health import BusHealthScanner
@@ -24,6 +24,7 @@ from kloros.daemon.cycle import Cycle
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 from kloros.storage.history_reader import HistoryReader
 from kloros.storage.history_rows import Wanted, zooid_of
+from kloros.units import seconds_to_us
 
 HOUR_S = 3600
 START_US = 1_700_000_040_000_000  # a whole minute

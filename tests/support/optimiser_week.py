@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import ChangedFacts, CycleReportFacts, HeartbeatFacts, TickEntry, TickFacts
-from kloros.clock import VirtualClock, us_to_seconds
+from kloros.clock import VirtualClock
 from kloros.daemon.cycle import Cycle, Outgoing
 from kloros.daemon.fallback import Run, Source
 from kloros.machine.privileged_protocol import Answer, AnyRequest
@@ -29,6 +29,7 @@ from kloros.optimisation.swap import Versions
 from kloros.storage import artifacts
 from kloros.storage.state_store import StateStore
 from kloros.telemetry.logs import get_logger
+from kloros.units import us_to_seconds
 
 DAY_S = 86_400.0
 OWN = "optimiser_daemon"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kloros.chembus.facts import ChangedFacts, HeartbeatFacts, TickEntry, TickFacts
-from kloros.clock import VirtualClock, us_to_seconds
+from kloros.clock import VirtualClock
 from kloros.daemon.cycle import Cycle
 from kloros.errors import HelperAway
 from kloros.machine.privileged_protocol import Answer, AnyRequest, Restart
@@ -21,6 +21,7 @@ from kloros.optimisation.optimiser_daemon import OptimiserDaemon
 from kloros.optimisation.store import Stage, Taken
 from kloros.optimisation.swap import Helper
 from kloros.storage import artifacts
+from kloros.units import us_to_seconds
 from support.bench import Bench, bench
 
 ENTRIES = {"slow": 5.0, "quick": 5.0, "calm": 5.0, "semantic_dedup_consumer": 5.0}

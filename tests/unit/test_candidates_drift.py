@@ -30,7 +30,7 @@ from kloros.consumers.candidates.drift import (
     run_beside,
 )
 from kloros.consumers.candidates.subject import Example
-from kloros.consumers.candidates.tournament import US_PER_S, Tournament
+from kloros.consumers.candidates.tournament import Tournament
 from kloros.consumers.candidates.turns import (
     Pauses,
     Turns,
@@ -40,6 +40,7 @@ from kloros.consumers.candidates.turns import (
     may_begin,
     note_failure,
 )
+from kloros.units import US_PER_S
 
 LIMITS = Limits()
 IN_FORCE, BETTER, WORSE = ({"at": at, "idle": 0.5} for at in (0.7, 0.5, 0.95))

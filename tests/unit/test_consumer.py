@@ -8,10 +8,11 @@ import msgspec
 import pytest
 from support.bench import Bench, bench
 
-from kloros.clock import VirtualClock, us_to_seconds
+from kloros.clock import VirtualClock
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.suite_settings import CycleSettings, SuiteSettings
+from kloros.units import us_to_seconds
 
 S = 1_000_000
 START_US = 1_700_000_000 * S

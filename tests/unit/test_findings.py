@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kloros.consumers.introspection.findings import (
     OVERFLOW_SCANNER,
-    US_PER_S,
     Closed,
     FindingBook,
     Opened,
@@ -13,6 +12,7 @@ from kloros.consumers.introspection.findings import (
     Worsened,
     gap_id,
 )
+from kloros.units import US_PER_S
 
 STEP_US = 5 * US_PER_S
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from kloros.consumers.introspection.findings import (
     ABSENT_SCANS_TO_CLOSE,
-    US_PER_S,
     BookSnapshot,
     Change,
     Closed,
@@ -18,6 +17,7 @@ from kloros.consumers.introspection.findings import (
     Symptom,
     Worsened,
 )
+from kloros.units import US_PER_S
 
 CLEAR_AFTER_S = 8.0
 NAMES = ("a", "b", "c")

@@ -13,7 +13,8 @@ import psutil
 from kloros.chembus.envelope import Message
 from kloros.chembus.facts import CycleReportFacts, HeartbeatFacts, TickFacts, TriggerFacts
 from kloros.cli.comparing.verdict import Cost, Cycle, Trial
-from kloros.clock import Clock, seconds_to_us
+from kloros.clock import Clock
+from kloros.units import seconds_to_us
 
 POLL_S = 1.0
 COST_EVERY_S = 5.0

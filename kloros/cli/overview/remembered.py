@@ -42,8 +42,9 @@ def _recall_history(known: Overview, place: Place) -> None:
 
 def _recall_findings(known: Overview, place: Place) -> None:
     """Introspection's own book is the last word on what is open."""
-    from kloros.consumers.introspection.findings import US_PER_S, BookSnapshot
+    from kloros.consumers.introspection.findings import BookSnapshot
     from kloros.storage.snapshot import snapshot
+    from kloros.units import US_PER_S
 
     with snapshot(place.state / "introspection" / "state.db") as taken:
         book = taken.document("findings", BookSnapshot)

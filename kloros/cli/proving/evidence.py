@@ -12,13 +12,13 @@ import typer
 
 from kloros.chembus.facts import CycleReportFacts
 from kloros.cli.stored import stored_by
-from kloros.clock import seconds_to_us
 from kloros.errors import StoreUnusable
 from kloros.orchestration.beat_ledger import THE_SCHEDULER, BeatReader, BeatRow, Emissions
 from kloros.orchestration.proof import Dues, Run, Window
 from kloros.orchestration.schedule_entry import Change, Skipped, Unsettled
 from kloros.place import Place
 from kloros.storage.history_rows import Gap, Record, Wanted
+from kloros.units import seconds_to_us
 
 REPORT = "Q_CYCLE_REPORT"
 # A report is in the history a little after its cycle ended; a beat in the ledger a little after it was emitted.

@@ -7,12 +7,12 @@ import msgspec
 from kloros.chembus.facts import CycleReportFacts
 from kloros.cli.proving.evidence import EntryRecord, Reports, beat_records, cycle_reports
 from kloros.cli.units import clock_time, duration, moment
-from kloros.clock import seconds_to_us
 from kloros.errors import StoreUnusable
 from kloros.orchestration.beat_ledger import BeatRow
 from kloros.orchestration.proof import Window
 from kloros.orchestration.schedule_entry import Change, Skipped
 from kloros.place import Place
+from kloros.units import seconds_to_us
 
 # How far around the moment asked about the due moments are looked for.
 AROUND_INTERVALS = 2

@@ -16,7 +16,8 @@ from kloros.cli.schedule import rows as schedule_rows
 from kloros.cli.story.narrate import SEVERITY_STYLES, Line
 from kloros.cli.story.picture import Picture
 from kloros.cli.units import clock_time, countdown, duration
-from kloros.consumers.introspection.findings import US_PER_S, Finding
+from kloros.consumers.introspection.findings import Finding
+from kloros.units import US_PER_S
 
 # From here on schedule and daemons stand side by side.
 WIDE_COLUMNS = 140

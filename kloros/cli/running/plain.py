@@ -10,8 +10,8 @@ from kloros.cli.story.fold import Fold
 from kloros.cli.story.narrate import Line, narrate
 from kloros.cli.story.picture import Picture
 from kloros.cli.units import duration
-from kloros.consumers.introspection.findings import US_PER_S
 from kloros.place import Place
+from kloros.units import US_PER_S
 
 # The first tick is shown and then every so many-th: often enough to see the pulse, not so often as to drown the rest.
 TICKS_FOLDED = 5

@@ -16,12 +16,12 @@ from kloros.cli.story.lives import Life, Step, lives, measure
 from kloros.consumers.memory.store import MemoryReader
 from kloros.errors import StoreUnusable
 from kloros.storage.history_rows import Record, Wanted
+from kloros.units import US_PER_S
 
 if TYPE_CHECKING:
     from kloros.consumers.memory.store import Memory
     from kloros.storage.history_reader import HistoryReader
 
-US_PER_S = 1_000_000
 MOST_ALIKE = 100
 # Which facts name something by an id, and which signals carry them.
 ID_FIELDS = ("gap_id", "question_id", "action_id", "flag_id")

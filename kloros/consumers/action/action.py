@@ -9,6 +9,7 @@ import msgspec
 
 from kloros.chembus.facts_work import ActionFacts, InvestigationFacts, RecommendedAction
 from kloros.consumers.action.settings import Mode
+from kloros.units import US_PER_S
 
 Plain = str | int | float | bool
 State = dict[str, Plain]
@@ -16,7 +17,6 @@ State = dict[str, Plain]
 
 MOST_EVIDENCE = 50
 MOST_TEXT = 1_000
-_US_PER_S = 1_000_000
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 
 
@@ -91,13 +91,13 @@ class Action(msgspec.Struct, kw_only=True, omit_defaults=True):
         """As the bus is told of it."""
         duration_s = None
         if self.started_us is not None and self.ended_us is not None:
-            duration_s = max(0, self.ended_us - self.started_us) / _US_PER_S
+            duration_s = max(0, self.ended_us - self.started_us) / US_PER_S
         return ActionFacts(
             action_id=self.action_id, action_type=self.kind, question_id=self.question_id, mode=self.mode,
             outcome=self.outcome, verified=self.verified, target=self.target, parameters=self.parameters,
             gap_id=self.gap_id, rationale=self.rationale, evidence=self.evidence, confidence=self.confidence,
             detail=self.detail, requester=self.decided_by, duration_s=duration_s,
-            expires_ts=None if self.expires_us is None else self.expires_us / _US_PER_S,
+            expires_ts=None if self.expires_us is None else self.expires_us / US_PER_S,
         )  # fmt: skip
 
 

@@ -14,8 +14,7 @@ from kloros.consumers.action.outcomes import Outcomes, of_investigation
 from kloros.consumers.action.settings import ActionSettings
 from kloros.consumers.action.wording import cure_of
 from kloros.daemon.pen import Pen
-
-_US_PER_S = 1_000_000
+from kloros.units import US_PER_S
 
 
 class Desk:
@@ -85,7 +84,7 @@ class Desk:
 
     def _take_up(self, action: Action) -> None:
         if action.stage is Stage.WAITING:
-            action.expires_us = self._now_us + round(self._settings.approvals.valid_s * _US_PER_S)
+            action.expires_us = self._now_us + round(self._settings.approvals.valid_s * US_PER_S)
         store.put(self._pen, action)
         if action.gap_id:
             store.put_gap(self._pen, action.gap_id, action.action_id)

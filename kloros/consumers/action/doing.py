@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from kloros.chembus.facts import Facts
-from kloros.clock import seconds_to_us, us_to_seconds
 from kloros.consumers.action import store
 from kloros.consumers.action.action import Action, Stage, State
 from kloros.consumers.action.kinds.base import (
@@ -28,6 +27,7 @@ from kloros.consumers.action.wording import cure_of
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.limits import Breaker, backoff_until_us
 from kloros.errors import CannotObserve, HelperAway, HelperFailed, HelperRefused, HelperSilent, StoreUnusable
+from kloros.units import seconds_to_us, us_to_seconds
 
 BREAKER = "breaker"
 _CUT_SHORT = "it was cut short while under way; "

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from kloros.consumers.action.action import Action, Stage
 from kloros.consumers.action.settings import MODES, KindSettings, Mode
+from kloros.units import US_PER_S
 
-_US_PER_S = 1_000_000
 _LONGEST_TARGET = 255
 
 
@@ -52,7 +52,7 @@ def judge(standing: Standing) -> Verdict:
         return Verdict("ask", "it needs approval")
     now_us = standing.now_us
     why = _what_it_waits_for(standing)
-    waited_s = (now_us - standing.queued_us) / _US_PER_S
+    waited_s = (now_us - standing.queued_us) / US_PER_S
     if waited_s > standing.wait_at_most_s:
         return Verdict("refuse", f"it could not be done for {waited_s:.0f} s: {why or 'nobody looked at it'}")
     return Verdict("wait", why) if why else GO
@@ -67,7 +67,7 @@ def _what_it_waits_for(standing: Standing) -> str:
         ("the limit of actions in all is reached", standing.all_free_us),
     ):
         if until_us > now_us:
-            return f"{name} for another {(until_us - now_us) / _US_PER_S:.0f} s"
+            return f"{name} for another {(until_us - now_us) / US_PER_S:.0f} s"
     return "another action on this target is not verified yet" if standing.is_target_busy else ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kloros.clock import seconds_to_us
 from kloros.consumers.action import store
 from kloros.consumers.action.action import Action, Stage
 from kloros.consumers.action.doing import Doer, Wait
@@ -14,6 +13,7 @@ from kloros.consumers.action.settings import ActionSettings, KindSettings
 from kloros.consumers.action.wording import by_hand, would
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.limits import free_at_us
+from kloros.units import seconds_to_us
 
 _IN_HAND = (Stage.QUEUED, Stage.ACTING, Stage.SETTLING)
 

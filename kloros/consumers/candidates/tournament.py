@@ -12,7 +12,6 @@ import msgspec
 from kloros.consumers.candidates.play import Champion, Comparison, compare, play_round, tidied, variance
 from kloros.consumers.candidates.subject import Example, Subject
 
-US_PER_S = 1_000_000
 CONVERGED_OF = 5
 
 Verdict: TypeAlias = Literal["proposed", "kept", "failed"]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from kloros.consumers.candidates.tournament import US_PER_S, Readiness, Tournament
+from kloros.consumers.candidates.tournament import Readiness, Tournament
+from kloros.units import US_PER_S
 
 
 class Pauses(NamedTuple):

@@ -24,7 +24,6 @@ from kloros.consumers.curiosity.store import CuriosityStore, Topic, Waiting
 from kloros.consumers.curiosity.worth import (
     ARCHIVED,
     US_PER_DAY,
-    US_PER_S,
     Worth,
     category_of,
     cool_down_us,
@@ -33,6 +32,7 @@ from kloros.consumers.curiosity.worth import (
     learn,
     worth_of,
 )
+from kloros.units import US_PER_S
 
 _ANSWERS = ("concluded", "inconclusive")
 _WITHDRAWN = "withdrawn"

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple, TypeVar
 
 from kloros.consumers.curiosity.question import Candidate
 from kloros.consumers.curiosity.settings import Category, CostSettings, CuriositySettings, Kind, MediumAboveSettings
+from kloros.units import US_PER_S
 
-US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
 _US_PER_HOUR = 3600 * US_PER_S
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-US_PER_S = 1_000_000
+from kloros.units import US_PER_S
+
 MAX_OPEN_FINDINGS = 10_000
 # One look that misses a symptom may be an unlucky moment; the second one counts.
 ABSENT_SCANS_TO_CLOSE = 2

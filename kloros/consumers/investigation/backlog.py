@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from kloros.chembus.facts_work import QuestionFacts
+from kloros.units import US_PER_S
 
-US_PER_S = 1_000_000
 LEAST_COST = 0.01
 # What a question is worth counts up to here, so that waiting long enough counts for more.
 MOST_WORTH = 20.0

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-US_PER_S = 1_000_000
+from kloros.units import US_PER_S
+
 _KEPT = 50
 _RECENT_US = 3_600 * US_PER_S
 # The process that systemd forks tells of its failed set-up before systemd says that it was started.

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from kloros.chembus.facts_work import FlagClosedFacts, InvestigationFacts, QuestionFacts, ReviewFacts
-from kloros.clock import Clock, seconds_to_us
+from kloros.clock import Clock
 from kloros.consumers.investigation.backlog import Bottleneck, judge, least_valuable
 from kloros.consumers.investigation.outcome import ID_CHARS, REFUSED, SUPPRESSED, WITHDRAWN, bounded, ended
 from kloros.consumers.investigation.settings import FailureSettings, QueueSettings
 from kloros.consumers.investigation.store import InvestigationStore, capability_of
 from kloros.daemon.batch import Batch
 from kloros.daemon.cycle import Cycle
+from kloros.units import seconds_to_us
 
 BOTTLENECK = "bottleneck"
 _FINGERPRINT = hashlib.sha256(b"investigation_queue|investigation_consumer|bottleneck").hexdigest()[:16]

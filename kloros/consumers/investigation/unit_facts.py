@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kloros.consumers.investigation.ends import SETUP_STEPS, US_PER_S, Life, read_life, signal_name
+from kloros.consumers.investigation.ends import SETUP_STEPS, Life, read_life, signal_name
 from kloros.consumers.investigation.evidence import Evidence, counted, lasting
 from kloros.consumers.investigation.troubles import last_trouble, telling_line
 from kloros.machine.journal_query import JournalLine
 from kloros.machine.unit_state import UnitState
+from kloros.units import US_PER_S
 
 _CODES = {1: "exited", 2: "killed", 3: "dumped"}
 _RECENT_US = 3_600 * US_PER_S

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Meta
 
 from kloros.chembus.envelope import Message
-from kloros.clock import us_to_seconds
 from kloros.config import Settings
 from kloros.consumers.ledger.check import opened
 from kloros.consumers.ledger.figures import Figures
@@ -32,6 +31,7 @@ from kloros.consumers.ledger.rows import (
 )
 from kloros.errors import LedgerBroken
 from kloros.storage.ledger_store import LedgerStore
+from kloros.units import us_to_seconds
 
 OBSERVATION = "OBSERVATION"
 SUITE_ZOOIDS = (

@@ -13,8 +13,8 @@ from kloros.consumers.introspection.scanners.base import Now
 from kloros.consumers.introspection.scanners.thresholds import Positive, ScannerSettings
 from kloros.consumers.introspection.templates import fold
 from kloros.machine.journal_reader import Entry, JournalReader, Place
+from kloros.units import US_PER_S
 
-_US_PER_S = 1_000_000
 _MAX_TEMPLATES_PER_SOURCE = 50
 _TOO_VARIED = "(many different messages)"
 _SAMPLE_CHARS = 300
@@ -62,7 +62,7 @@ class JournalScanner:
         batch = self._reader.read(self._place)
         self._place = batch.place
         symptoms = [self._symptom(*group) for group in grouped(batch.entries)]
-        lag_s = (now.wall_us - batch.place.after_us) / _US_PER_S
+        lag_s = (now.wall_us - batch.place.after_us) / US_PER_S
         if batch.has_more and lag_s > self._settings.max_lag_s:
             self._place = Place(now.wall_us)
             symptoms.append(self._overrun(lag_s))

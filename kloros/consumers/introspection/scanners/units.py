@@ -20,8 +20,8 @@ from kloros.consumers.introspection.scanners.unit_states import (
     judge_stuck,
 )
 from kloros.machine.systemd_bus import SystemdBus, UnitRow
+from kloros.units import US_PER_S
 
-_US_PER_S = 1_000_000
 _UNWELL_STATES = ["failed", "activating", "deactivating"]
 # Kinds with a Result; devices, targets and slices have none and are never unwell by themselves.
 _HAVE_RESULT = {"service", "mount", "socket", "swap", "timer", "automount", "path", "scope"}
@@ -154,7 +154,7 @@ class UnitsScanner:
             main_status=self._read(row, "ExecMainStatus") if is_service else None,
             restarts=self._read(row, "NRestarts") if is_service else None,
             start_burst=self._bus.read(row.path, "Unit", "StartLimitBurst") if is_service else None,
-            in_state_s=now.monotonic_s - changed_us / _US_PER_S if changed_us else None,
+            in_state_s=now.monotonic_s - changed_us / US_PER_S if changed_us else None,
         )
 
     def _read(self, row: UnitRow, name: str) -> Any:

@@ -8,7 +8,6 @@ import msgspec
 
 from kloros.chembus.facts import CycleReportFacts
 from kloros.chembus.facts_work import QuestionFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.investigation.cycle_book import CycleBook
 from kloros.consumers.investigation.entries import entry_of, unit_of_zooid
 from kloros.consumers.investigation.evidence import Evidence, lasting
@@ -20,6 +19,7 @@ from kloros.machine.deadline import Deadline
 from kloros.machine.whole import Machine
 from kloros.storage.history_reader import HistoryReader
 from kloros.storage.history_rows import Record, Wanted
+from kloros.units import us_to_seconds
 
 _TYPES = ("daemon_silent", "cycles_failing", "cycles_slow", "fallback_engaged")
 _SCHEDULER = "kloros-scheduler.service"

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from kloros.chembus.facts_work import QuestionFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.investigation.evidence import Evidence, counted, lasting, size
 from kloros.consumers.investigation.samples import MAX_DIRECTORIES, Sample, Samples, growth, telling_directory
 from kloros.consumers.investigation.settings import DiskSettings
@@ -14,6 +13,7 @@ from kloros.machine.deadline import Deadline
 from kloros.machine.disk_usage import Usage, walk
 from kloros.machine.open_files import deleted_files
 from kloros.machine.whole import Machine
+from kloros.units import us_to_seconds
 
 _TYPES = ("disk_full", "inodes_exhausted")
 _FRESH_S = 3_600.0

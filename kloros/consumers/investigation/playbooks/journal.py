@@ -6,7 +6,6 @@ import re
 from collections import Counter
 
 from kloros.chembus.facts_work import QuestionFacts
-from kloros.clock import US_PER_S, us_to_seconds
 from kloros.consumers.investigation.evidence import Evidence, counted, lasting
 from kloros.consumers.investigation.playbooks.unit import look_at_unit
 from kloros.consumers.investigation.troubles import last_trouble, path_in, trouble_in
@@ -15,6 +14,7 @@ from kloros.machine import programs
 from kloros.machine.deadline import Deadline
 from kloros.machine.journal_query import JournalLine, no_journal
 from kloros.machine.whole import Machine
+from kloros.units import US_PER_S, us_to_seconds
 
 _TYPES = ("journal_errors", "journal_overrun")
 _LINES = 2_000

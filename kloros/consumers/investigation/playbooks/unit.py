@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kloros.chembus.facts_work import QuestionFacts
-from kloros.clock import us_to_seconds
 from kloros.consumers.investigation.evidence import Evidence, counted, lasting, size
 from kloros.consumers.investigation.playbooks.unit_details import (
     look_at_dependencies,
@@ -20,6 +19,7 @@ from kloros.machine.deadline import Deadline
 from kloros.machine.journal_query import JournalLine, no_journal
 from kloros.machine.unit_state import UnitState, read_unit
 from kloros.machine.whole import Machine
+from kloros.units import us_to_seconds
 
 JOURNAL_LINES = 200
 _UNWELL_STATES = ("failed", "activating", "deactivating")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kloros.consumers.investigation.ends import US_PER_S
 from kloros.consumers.investigation.evidence import Evidence, lasting, several, size
 from kloros.consumers.investigation.troubles import path_in, port_in, ports_among
 from kloros.errors import CannotObserve
@@ -11,6 +10,7 @@ from kloros.machine.deadline import Deadline
 from kloros.machine.mounts import mounts
 from kloros.machine.unit_state import UnitState, active_state, changed_at
 from kloros.machine.whole import Machine
+from kloros.units import US_PER_S
 
 _MOST_DEPENDENCIES = 60
 _LITTLE_ROOM = 1 << 20

@@ -10,13 +10,13 @@ from kloros.machine.deadline import Deadline
 from kloros.machine.journal_query import no_journal
 from kloros.machine.unit_state import UnitState
 from kloros.machine.whole import Machine
+from kloros.units import US_PER_S
 
 _KERNEL_LINES = 500
 _FULL = 0.95
 _KILLED = re.compile(r"Killed process (?P<pid>\d+) \((?P<name>[^)]*)\)")
-_US_PER_S = 1_000_000
 _AROUND_S = 120
-_NEAR_US = 2 * _US_PER_S
+_NEAR_US = 2 * US_PER_S
 
 
 def look_at_memory(evidence: Evidence, state: UnitState, machine: Machine, deadline: Deadline) -> None:
@@ -46,14 +46,14 @@ def look_at_memory(evidence: Evidence, state: UnitState, machine: Machine, deadl
 
 def _ask_the_kernel(evidence: Evidence, state: UnitState, machine: Machine, deadline: Deadline) -> None:
     failed_s = evidence.number("first_failed_s") or None
-    since_us = round((failed_s - _AROUND_S) * _US_PER_S) if failed_s else None
+    since_us = round((failed_s - _AROUND_S) * US_PER_S) if failed_s else None
     try:
         lines = machine.journal.of_kernel(_KERNEL_LINES, deadline, since_us)
     except CannotObserve as error:
         evidence.lack(no_journal(error))
         return
     pid, program = state.number("ExecMainPID") or 0, evidence.text("exec_path").rpartition("/")[2]
-    ended_us = round(evidence.number("last_end_s") * _US_PER_S)
+    ended_us = round(evidence.number("last_end_s") * US_PER_S)
     constraint = ""
     for line in lines:
         if "oom-kill:" in line.message:
