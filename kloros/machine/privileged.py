@@ -80,7 +80,7 @@ def do(request: AnyRequest, policy: HelperPolicy) -> Answer:
         return vacuum(request)
     manager = SystemdManager()
     try:
-        _refuse_by_its_real_name(manager, request, policy)
+        request = msgspec.structs.replace(request, unit=_real_name(manager, request, policy))
         if isinstance(request, SetLimit | RevertLimit):
             limits = Limits(manager, policy, _memory_bytes(), Where())
             return limits.set(request) if isinstance(request, SetLimit) else limits.revert(request)
@@ -95,13 +95,15 @@ def do(request: AnyRequest, policy: HelperPolicy) -> Answer:
     return Answer(outcome="done")
 
 
-def _refuse_by_its_real_name(manager: SystemdManager, request: AnyRequest, policy: HelperPolicy) -> None:
-    """A unit may have aliases: what is allowed for one of them must be allowed for the unit."""
+def _real_name(manager: SystemdManager, request: AnyRequest, policy: HelperPolicy) -> str:
+    """A unit may have aliases: what is allowed for one of them must be allowed for the unit, and is done to it."""
     assert not isinstance(request, VacuumJournal)
     if manager.read(request.unit, "Unit", "LoadState") != "loaded":
         raise HelperFailed(reason=f"there is no unit {request.unit} that could be loaded")
-    if (why := refusal_of_unit(str(manager.read(request.unit, "Unit", "Id")), request, policy)) is not None:
+    name = str(manager.read(request.unit, "Unit", "Id"))
+    if (why := refusal_of_unit(name, request, policy)) is not None:
         raise HelperRefused(reason=why)
+    return name
 
 
 def _read(connection: socket.socket) -> AnyRequest:

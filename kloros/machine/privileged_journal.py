@@ -26,9 +26,13 @@ def journal_bytes(directories: Sequence[Path] = JOURNAL_DIRECTORIES) -> int:
     return total
 
 
-def vacuum(request: VacuumJournal, command: str = _COMMAND) -> Answer:
+def vacuum(
+    request: VacuumJournal, command: str = _COMMAND, directories: Sequence[Path] = JOURNAL_DIRECTORIES
+) -> Answer:
     """Begin new journal files, then drop the oldest until so much is left. Raises HelperFailed."""
-    before = journal_bytes()
+    before = journal_bytes(directories)
+    if before <= request.keep_mb << 20:
+        return Answer(outcome="done", before=before, after=before)  # each new file would push the oldest one out
     for arguments in (["--rotate"], [f"--vacuum-size={request.keep_mb}M"]):
         try:
             done = subprocess.run(
@@ -39,4 +43,4 @@ def vacuum(request: VacuumJournal, command: str = _COMMAND) -> Answer:
             raise HelperFailed(reason=f"journalctl {arguments[0]}: {error}") from error
         if done.returncode:
             raise HelperFailed(reason=f"journalctl {arguments[0]}: {done.stderr.strip()[-300:]}")
-    return Answer(outcome="done", before=before, after=journal_bytes())
+    return Answer(outcome="done", before=before, after=journal_bytes(directories))

@@ -66,17 +66,13 @@ class Limits:
             self._refuse_what_is_not_ours(request)
             record = Record(request.unit, request.property, before, after, request.persistent)
             self._write(self._record(record.unit, record.property, record.persistent), msgspec.json.encode(record))
-            try:
-                self._put(record)
-            except BaseException:
-                self._forget(record)
-                raise
+            self._put(record)  # when this fails it may have taken hold all the same: the record stays
             return Answer(outcome="done", before=before, after=self._value(request.unit, request.property))
 
     def revert(self, request: RevertLimit) -> Answer:
         """Take a raise back, so that the unit's own files say again what the limit is."""
         with self._alone():
-            record = self._recorded(request.unit, request.property)
+            record = self._record_of(request.unit, request.property)
             if record is None:
                 raise HelperRefused(reason=f"{request.property} of {request.unit} was not raised from here")
             before = self._value(request.unit, request.property)
@@ -99,18 +95,23 @@ class Limits:
                 raise HelperRefused(reason=f"somebody set it with systemctl set-property ({drop_in})")
 
     def _recorded(self, unit: str, name: Property) -> Record | None:
-        """The raise that is in force; one whose drop-in was removed by somebody else is forgotten."""
+        """The raise that is in force; one that has no drop-in (removed, or never written) is forgotten."""
+        record = self._record_of(unit, name)
+        if record is None or self._drop_in(unit, name, record.persistent).exists():
+            return record
+        self._manager.reload()  # systemd may hold on to a file that is gone
+        self._forget(record)
+        return None
+
+    def _record_of(self, unit: str, name: Property) -> Record | None:
         for persistent in (False, True):
             path = self._record(unit, name, persistent)
             try:
-                record = msgspec.json.decode(path.read_bytes(), type=Record)
+                return msgspec.json.decode(path.read_bytes(), type=Record)
             except FileNotFoundError:
                 continue
             except (OSError, msgspec.DecodeError) as error:
                 raise HelperFailed(reason=f"the record {path} cannot be read ({error})") from error
-            if self._drop_in(unit, name, persistent).exists():
-                return record
-            self._forget(record)
         return None
 
     def _put(self, record: Record) -> None:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from kloros.config import load
 from kloros.errors import ConfigError, HelperFailed, HelperRefused
+from kloros.machine import privileged
+from kloros.machine.privileged_journal import vacuum
 from kloros.machine.privileged_limits import Limits, Where
+from kloros.machine.privileged_manager import SystemdManager
 from kloros.machine.privileged_policy import (
     INFINITY,
     HelperPolicy,
@@ -158,7 +161,7 @@ class Straw:
 
     def __init__(self, where: Where, files: dict[str, int]) -> None:
         self.where, self.files, self.in_force = where, files, dict(files)
-        self.fails = False
+        self.fails = self.is_late = False
 
     def set_property(self, unit: str, name: str, value: int, *, persistent: bool) -> None:
         if self.fails:
@@ -168,8 +171,12 @@ class Straw:
         drop_in.parent.mkdir(parents=True)
         drop_in.write_text(str(value))
         self.in_force[name] = value
+        if self.is_late:
+            raise HelperFailed(reason="systemd did not answer")
 
     def reload(self) -> None:
+        if self.is_late:
+            raise HelperFailed(reason="systemd did not answer")
         self.in_force = dict(self.files)
 
     def read(self, unit: str, kind: str, name: str) -> object:
@@ -197,16 +204,96 @@ def test_a_raise_and_its_inverse_leave_nothing(where: Where) -> None:
     assert [path.name for path in left] == ["lock"]
 
 
-def test_a_raise_that_fails_is_not_remembered(where: Where) -> None:
+@pytest.mark.parametrize("is_taken_back", [False, True])
+def test_a_raise_that_fails_stands_in_nobodys_way(where: Where, is_taken_back: bool) -> None:
     straw = Straw(where, {"MemoryMax": 1000})
     straw.fails = True
     limits = Limits(straw, DEFAULT, GIB, where)
     with pytest.raises(HelperFailed):
         limits.set(SET)
-    with pytest.raises(HelperRefused, match="was not raised"):
-        limits.revert(REVERT)
+    if is_taken_back:
+        assert limits.revert(REVERT).after == 1000
+        with pytest.raises(HelperRefused, match="was not raised"):
+            limits.revert(REVERT)
     straw.fails = False
     assert limits.set(SET).after == 1500
+
+
+def test_a_raise_that_was_answered_too_late_can_be_taken_back(where: Where) -> None:
+    straw = Straw(where, {"MemoryMax": 1000})
+    straw.is_late = True
+    limits = Limits(straw, DEFAULT, GIB, where)
+    with pytest.raises(HelperFailed):
+        limits.set(SET)
+    straw.is_late = False
+    assert straw.in_force["MemoryMax"] == 1500
+    with pytest.raises(HelperRefused, match="already"):
+        limits.set(SET)
+    assert (limits.revert(REVERT).after, straw.in_force["MemoryMax"]) == (1000, 1000)
+
+
+def test_taking_back_that_failed_half_way_is_done_the_next_time(where: Where) -> None:
+    straw = Straw(where, {"MemoryMax": 1000})
+    limits = Limits(straw, DEFAULT, GIB, where)
+    limits.set(SET)
+    straw.is_late = True
+    with pytest.raises(HelperFailed):
+        limits.revert(REVERT)
+    with pytest.raises(HelperFailed):
+        limits.set(SET)
+    straw.is_late = False
+    assert (limits.revert(REVERT).after, straw.in_force["MemoryMax"]) == (1000, 1000)
+    assert limits.set(SET).before == 1000
+
+
+class Aliased(SystemdManager):
+    """Knows one unit, by two names."""
+
+    straw: Straw
+
+    def __init__(self) -> None:
+        """There is no connection."""
+
+    def read(self, unit: str, kind: str, name: str) -> object:
+        return {"LoadState": "loaded", "Id": "kloros-a.service"}.get(name) or self.straw.read(unit, kind, name)
+
+    def set_property(self, unit: str, name: str, value: int, *, persistent: bool) -> None:
+        self.straw.set_property("kloros-a.service", name, value, persistent=persistent)
+
+    def reload(self) -> None:
+        self.straw.reload()
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def test_a_raise_by_an_alias_is_the_units_own(where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    Aliased.straw = Straw(where, {"MemoryMax": 100_000_000})
+    monkeypatch.setattr(privileged, "SystemdManager", Aliased)
+    monkeypatch.setattr(privileged, "Where", lambda: where)
+    by_alias = SetLimit(unit="kloros-b.service", property="MemoryMax", factor=1.5)
+    assert privileged.do(by_alias, DEFAULT).after == 150_000_000
+    for unit in ("kloros-a.service", "kloros-b.service"):
+        with pytest.raises(HelperRefused, match="already"):
+            privileged.do(SetLimit(unit=unit, property="MemoryMax", factor=1.5), DEFAULT)
+    back = privileged.do(RevertLimit(unit="kloros-b.service", property="MemoryMax"), DEFAULT)
+    assert (back.outcome, back.after) == ("done", 100_000_000)
+
+
+def test_a_journal_that_is_small_enough_is_left_alone(tmp_path: Path) -> None:
+    command = tmp_path / "journalctl"
+    command.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
+    command.chmod(0o755)
+    assert vacuum(VacuumJournal(keep_mb=1 << 30), str(command)).outcome == "done"
+    assert not (tmp_path / "said").exists()
+    assert vacuum(VacuumJournal(keep_mb=1), str(command), directories=[_filled(tmp_path)]).outcome == "done"
+    assert (tmp_path / "said").read_text() == "--quiet --rotate\n--quiet --vacuum-size=1M\n"
+
+
+def _filled(folder: Path) -> Path:
+    (folder / "journal" / "machine").mkdir(parents=True)
+    (folder / "journal" / "machine" / "system.journal").write_bytes(b"x" * (2 << 20))
+    return folder / "journal"
 
 
 def test_a_raise_that_somebody_else_took_back_is_forgotten(where: Where) -> None:
