@@ -14,8 +14,8 @@ from kloros.chembus.memory import MemoryHub
 from kloros.clock import VirtualClock
 from kloros.config import load, read_toml
 from kloros.consumers.action import store
-from kloros.consumers.action.action import Stage
-from kloros.consumers.action.kinds.base import NotDone, TooSlow, Unfit
+from kloros.consumers.action.action import Action, Stage, State
+from kloros.consumers.action.kinds.base import Hand, NotDone, TooSlow, Unfit
 from kloros.consumers.action.settings import ActionSettings
 from kloros.errors import HelperAway, HelperRefused
 
@@ -399,6 +399,59 @@ def test_a_clock_that_is_set_back_blocks_nothing_for_long(opened: Opened) -> Non
         desk.table.clock.advance(3601.0)
         desk.beat()
         assert len(desk.straw["restart_unit"].acted) == 2
+
+
+class Resting(Straw):
+    """A pause of an hour, of an entry that somebody else may resume and pause as well."""
+
+    is_paused = False
+
+    def act(self, action: Action, before: State, hand: Hand) -> None:
+        self.is_paused = True
+
+    def lapses_after_s(self, before: State) -> float:
+        return 3600.0
+
+    def is_over(self, action: Action) -> bool:
+        return not self.is_paused
+
+    def take_back(self, action: Action, hand: Hand) -> bool:
+        if self.is_paused:
+            self.undone.append(action.target)
+            self.is_paused = False
+        return True
+
+
+@pytest.fixture
+def resting(opened: Opened) -> Iterator[tuple[Desk, Resting]]:
+    with opened(mode("auto", "pause_entry")) as desk:
+        kind = desk.straw["pause_entry"] = Resting()
+        desk.recommend("pause_entry", "x")
+        desk.beat()
+        assert kind.is_paused
+        yield desk, kind
+
+
+@pytest.mark.parametrize("step_s", [0.0, -30 * 86_400.0])
+def test_what_is_for_a_while_ends_also_when_the_clock_is_set_back(resting: tuple[Desk, Resting], step_s: float) -> None:
+    desk, kind = resting
+    desk.table.clock.step_wall(step_s)
+    for _ in range(2):
+        assert not kind.undone
+        desk.beat()
+        desk.table.clock.advance(1801.0)
+    desk.beat()
+    assert kind.undone == ["x"]
+
+
+def test_what_somebody_else_ended_is_no_business_of_ours_any_more(resting: tuple[Desk, Resting]) -> None:
+    desk, kind = resting
+    kind.is_paused = False
+    desk.beat()
+    kind.is_paused = True  # it is theirs
+    desk.table.clock.advance(3601.0)
+    desk.beat()
+    assert not kind.undone
 
 
 # Time and death

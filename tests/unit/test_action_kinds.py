@@ -208,6 +208,19 @@ def test_a_raise_that_is_not_in_force_did_not_help_and_its_inverse_says_what_it_
     assert "could not be taken back" in str(answer(HelperFailed(reason="systemd says: no")))
 
 
+def test_a_raise_that_never_came_takes_no_earlier_one_back(straw: Bench) -> None:
+    def fails(request: AnyRequest) -> Answer:
+        raise HelperFailed(reason="systemd did not answer over D-Bus")
+
+    straw.helper = StrawHelper(answers=fails)
+    kind, wish = straw.kind("raise_limit"), action("raise_limit", property="MemoryMax")
+    before = kind.check(wish)
+    with pytest.raises(HelperFailed):
+        kind.act(wish, before, straw.hand)
+    assert kind.undo(wish, before, straw.hand) is None
+    assert not any(isinstance(request, RevertLimit) for request in straw.helper.asked)
+
+
 def test_a_unit_that_may_not_be_started_after_its_raise_is_a_failure_that_is_taken_back(straw: Bench) -> None:
     def answers(request: AnyRequest) -> Answer:
         if isinstance(request, ResetFailed):
@@ -302,7 +315,9 @@ def test_an_entry_is_paused_when_the_scheduler_says_so_and_resumed_when_its_time
     assert [facts.op for _, facts in straw.emitted] == ["resume"]
     straw.entries = {}
     assert kind.take_back(wish, straw.hand) is False
+    assert not kind.is_over(wish)
     straw.entries = {"x": entry()}
+    assert kind.is_over(wish)
     assert kind.take_back(wish, straw.hand) is True
 
 

@@ -115,7 +115,13 @@ class Round:
     def _end_what_lapses(self) -> None:
         for action in store.lapsing(self._cycle):
             kind = self._kinds.get(action.kind)
-            if not isinstance(kind, Lapses) or action.lapses_us is None or action.lapses_us > self._now_us():
+            if not isinstance(kind, Lapses) or action.lapses_us is None:
+                continue
+            latest_us = self._now_us() + seconds_to_us(kind.lapses_after_s(action.before or {}))
+            if action.lapses_us > latest_us:  # the clock was set back
+                action.lapses_us = latest_us
+                store.put(self._cycle, action)
+            if action.lapses_us > self._now_us() and not kind.is_over(action):
                 continue
             if kind.take_back(action, self.doer.hand):
                 action.lapses_us = None

@@ -107,6 +107,9 @@ class Lapses(Protocol):
     def lapses_after_s(self, before: State) -> float:
         """For how long."""
 
+    def is_over(self, action: Action) -> bool:
+        """Whether somebody else has ended it already."""
+
     def take_back(self, action: Action, hand: Hand) -> bool:
         """Its time is over: see to its end; returns whether there is nothing left to take back."""
 

@@ -47,6 +47,10 @@ class PauseEntry:
     def lapses_after_s(self, before: State) -> float:
         return float(before.get("for_s", self._settings.for_s))
 
+    def is_over(self, action: Action) -> bool:
+        entry = self._tools.entries().get(action.target)
+        return entry is not None and not entry.paused
+
     def take_back(self, action: Action, hand: Hand) -> bool:
         """Resumes it, and is sure of that when the schedule says so."""
         if not self._tools.entries():

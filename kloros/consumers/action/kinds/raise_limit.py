@@ -66,6 +66,8 @@ class RaiseLimit:
 
     def undo(self, action: Action, before: State, hand: Hand) -> str | None:
         name = _property(action)
+        if self._limit(action) == int(before["limit"]):
+            return None  # this action raised nothing: what is in force may be an earlier raise, which helped
         try:
             request = RevertLimit(unit=action.target, property=name, by=action.action_id)
             answer = self._tools.helper.ask(request, self._settings.timeout_s)
