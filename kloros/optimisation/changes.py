@@ -60,6 +60,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Figures | None = None
     parameters: Parameters = ()
     made_us: int | None = None
+    pid: int | None = None
+    """The process that runs with it, of a swap."""
     undo_attempts: int = 0
     coming_to: Verdict | None = None
     verdict: Verdict | None = None
@@ -104,6 +106,17 @@ class Seen(NamedTuple):
     current: Value = None
     is_readable: bool = True
     figures: Figures | None = None
+
+
+def set_back(change: Change, now_us: int) -> Change:
+    """The same after the clock was set back: nothing was made later than now, and no lease is longer than it was."""
+    late_us = (change.made_us or change.written_us) - now_us
+    if late_us <= 0:
+        return change
+    return msgspec.structs.replace(
+        change, written_us=change.written_us - late_us, lease_until_us=change.lease_until_us - late_us,
+        made_us=None if change.made_us is None else now_us,
+    )  # fmt: skip
 
 
 def made(change: Change, now_us: int) -> Change:

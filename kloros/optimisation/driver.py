@@ -5,6 +5,8 @@ After a kill at any moment `take_up_again` goes on, with what is then in force.
 
 from __future__ import annotations
 
+import msgspec
+
 from kloros.chembus.facts_work import ReflectionFacts
 from kloros.optimisation import changes, gates, store
 from kloros.optimisation.changes import Change, ChangeState, Do, Seen, Step
@@ -41,7 +43,11 @@ class Driver:
             step = changes.undo(change, Verdict.REVERTED, str(failure))
             self._drive(step)
             return
-        self._made(changes.made(change, self._journal.now_us()), taken, is_less)
+        change = changes.made(change, self._journal.now_us())
+        if change.action_kind is ActionKind.HOT_SWAP_MODULE:
+            pid = self._journal.desk.versions.pid_of(self._daemon_of(change))
+            change = msgspec.structs.replace(change, pid=pid)
+        self._made(change, taken, is_less)
 
     def _made(self, change: Change, taken: Taken | None, is_less: bool = False) -> None:
         """It is in force: that is what the action asked for, whether it helps is seen later."""
@@ -65,6 +71,9 @@ class Driver:
         is_swap = change.action_kind is ActionKind.HOT_SWAP_MODULE
         reading = self._read(change)
         if change.state is ChangeState.WRITTEN and is_swap and reading.value == change.after:
+            if why := self._journal.desk.paused():
+                self._drive(changes.undo(change, Verdict.REVERTED, f"it was cut short, and now all is paused: {why}"))
+                return
             # The pointer leads there; whether the unit was restarted nobody knows.
             self.make(change, store.action_of(self._journal.cycle, change.change_id) or _nobody(change), False)
             return
@@ -76,6 +85,7 @@ class Driver:
     def verify(self, change: Change) -> None:
         """Judge a change that was made."""
         now_us, reading = self._journal.now_us(), self._read(change)
+        change = changes.set_back(change, now_us)
         if change.action_kind is ActionKind.HOT_SWAP_MODULE:
             self._drive(self._on_probation(change, reading, now_us))
             return
@@ -98,7 +108,7 @@ class Driver:
         good, bad = self._samples.good_and_bad(stem, since_us, now_us)
         if bad > settings.bad_cycles:
             return changes.undo(change, Verdict.REVERTED, f"{bad} of {good + bad} cycles failed on probation")
-        if why := self._journal.desk.versions.lost_since(stem, since_us):
+        if why := self._journal.desk.versions.lost_since(stem, since_us, change.pid):
             return changes.undo(change, Verdict.REVERTED, f"{why} on probation")
         if good >= settings.probation_cycles and (verdict_told := self._compared(change, stem, now_us)) is not None:
             verdict, told = verdict_told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from kloros.optimisation.changes import Aim, same
@@ -69,6 +70,8 @@ def aim_of(action: ImprovementAction) -> Aim:
 def effect_of(action: ImprovementAction, around: Around, limits: Limits) -> Effect | NoEffect:
     """What a change of a number comes to."""
     given = dict(action.parameters)
+    if not (math.isfinite(around.current) and math.isfinite(around.origin)):
+        return NoEffect("bad_number", f"what is in force is {around.current:g}", is_refusal=True)
     match action.action_kind:
         case ActionKind.TUNE_THRESHOLD:
             return _tuned(given, around, limits)

@@ -121,6 +121,8 @@ class Enacting:
 
     async def _make(self, planned: _Planned, config: OptimiserConfig) -> Done:
         change = planned.change
+        if why := self._book.gates.paused:  # said while the plan was made
+            return Done(EnactmentStatus.SKIPPED, f"paused: {why}", "paused", is_change=False)
         self._put(change)
         said = await self._hands.write(change, change.after, config.limits.lease_s)
         is_seen = self._hands.can_read(change.action_kind)
@@ -174,7 +176,7 @@ class Enacting:
         """Take every open change one step further; those that ended."""
         rules = config.verification
         ended = []
-        for change in list(self._book.changes.values()):
+        for change in [changes.set_back(each, self._now_us()) for each in self._book.changes.values()]:
             if rules is None and change.state is ChangeState.SETTLING:
                 reason = "nobody verifies here"
                 step = changes.end(change, Verdict.INCONCLUSIVE, reason, self._now_us(), is_restored=False)

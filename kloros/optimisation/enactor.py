@@ -9,7 +9,7 @@ from kloros.optimisation import changes, gates, store
 from kloros.optimisation.changes import Change
 from kloros.optimisation.driver import Driver
 from kloros.optimisation.effects import Around, NoEffect, aim_of, effect_of, name_of
-from kloros.optimisation.flags import WEAK, Trouble, severity_of, without_figures
+from kloros.optimisation.flags import NEEDS_APPROVAL, WEAK, Trouble, severity_of, without_figures
 from kloros.optimisation.gates import Answer, Decision, Standing
 from kloros.optimisation.levers import Reading, Unfit
 from kloros.optimisation.model import CHANGES, PLANNER, ActionKind, EnactmentStatus, Figures, ImprovementAction, Value
@@ -74,8 +74,10 @@ class Enactor:
             taken.flag_id = self._journal.register.raise_flag(
                 self._trouble(action, decision.reason_code, decision.detail)
             )
-        detail = self._would(action, decision.detail) if decision.reason_code in ("observed", "dry_run") else None
-        self._journal.end(taken, _STATUS[decision.answer], detail or decision.detail)
+        detail = decision.detail
+        if decision.reason_code in ("observed", "dry_run") and action.action_kind in CHANGES:
+            detail = _would(action, self._foreseen(action), detail)
+        self._journal.end(taken, _STATUS[decision.answer], detail)
 
     def _check_swap(self, action: ImprovementAction) -> None:
         """Only what the shadow has tried or a person staged and wants, and what is staged just so. Raises Unfit."""
@@ -111,9 +113,12 @@ class Enactor:
         latest_us = now_us + seconds_to_us(self._journal.settings.approvals.valid_s)
         own_us = latest_us if action.expires_at is None else seconds_to_us(action.expires_at)
         taken.stage, taken.waits_for, taken.expires_us = Stage.WAITING, "approval", min(latest_us, own_us)
+        foreseen = self._foreseen(action)
+        if isinstance(foreseen, Change):
+            taken.before, taken.after = foreseen.before, foreseen.after
         trouble = Trouble(
-            action.module_name, action.action_kind, "needs_approval",
-            f"{self._would(action, '')} (until {_iso(taken.expires_us)}): {action.rationale}",
+            action.module_name, action.action_kind, NEEDS_APPROVAL,
+            f"{_would(action, foreseen)} (until {_iso(taken.expires_us)}): {action.rationale}",
             severity_of(action.priority), taken.action_id, cure="kloros review approve FLAG, or reject",
             sameness=taken.action_id,
         )  # fmt: skip
@@ -126,7 +131,7 @@ class Enactor:
         self._journal.keep(taken)
 
     def _defer(self, taken: Taken, why: str) -> None:
-        waited_s = us_to_seconds(self._journal.now_us() - taken.taken_us)
+        waited_s = us_to_seconds(self._journal.now_us() - (taken.decided_us or taken.taken_us))
         if waited_s > self._journal.settings.limits.wait_at_most_s:
             self._journal.end(taken, EnactmentStatus.SKIPPED, f"it waited for {waited_s:.0f} s: {why}")
             return
@@ -140,6 +145,7 @@ class Enactor:
         now_us = self._journal.now_us()
         try:
             change, knob, is_less = self._planned(taken, action, now_us)
+            _require_as_approved(taken, change)
         except Unfit as unfit:
             gates.untake(self._journal.gates, action, self._journal.gates.seen[action.action_id])
             self._refuse(taken, action, unfit)
@@ -257,16 +263,12 @@ class Enactor:
             needed_s = settings.verification.settle_s + _SLACK * settings.verification.min_samples * every_s
         return seconds_to_us(max(settings.verification.lease_s, min(needed_s, settings.hot_swap.lease_s)))
 
-    def _would(self, action: ImprovementAction, otherwise: str) -> str:
-        """What an action would come to."""
-        if action.action_kind not in CHANGES:
-            return otherwise
+    def _foreseen(self, action: ImprovementAction) -> Change | Unfit:
+        """What an action would come to if it were done now."""
         try:
-            change, _knob, _is_less = self._planned(_nobody_yet(action), action, self._journal.now_us())
+            return self._planned(_nobody_yet(action), action, self._journal.now_us())[0]
         except Unfit as unfit:
-            return f"{otherwise or 'it would be asked for'}, and could not: {unfit}"
-        told = f"would set {change.name} of {change.module_name} from {word(change.before)} to {word(change.after)}"
-        return f"{action.action_kind} {told}"
+            return unfit
 
     def _flag_of(self, taken: Taken, action: ImprovementAction) -> Trouble:
         """An action that is a flag."""
@@ -292,6 +294,24 @@ def _nobody_yet(action: ImprovementAction) -> Taken:
         action_id=action.action_id, seq=0, stage=Stage.QUEUED, module=action.module_name, kind=action.action_kind,
         raw={},
     )  # fmt: skip
+
+
+def _would(action: ImprovementAction, foreseen: Change | Unfit, otherwise: str = "it would be asked for") -> str:
+    if isinstance(foreseen, Unfit):
+        return f"{otherwise}, and could not: {foreseen}"
+    told = f"from {word(foreseen.before)} to {word(foreseen.after)}"
+    return f"{action.action_kind} would set {foreseen.name} of {foreseen.module_name} {told}"
+
+
+def _require_as_approved(taken: Taken, change: Change) -> None:
+    """What a person said yes to is done, and nothing else. Raises Unfit."""
+    if taken.decided_by is None or taken.decided_us is None:
+        return
+    if changes.same(taken.before, change.before) and changes.same(taken.after, change.after):
+        return
+    approved = f"{word(taken.before)} to {word(taken.after)}"
+    told = f"{approved} was approved, and it would now be {word(change.before)} to {word(change.after)}"
+    raise Unfit("changed_meanwhile", told)
 
 
 def _digest(*parts: str) -> str:

@@ -13,12 +13,13 @@ from kloros.chembus.facts_work import ReviewFacts, Severity
 
 Word = Literal["approve", "reject", "acknowledge"]
 _STEPS = (1, 2, 5)
-_SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
+SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 _FIGURES = re.compile(r"[0-9a-f]{16,}|[0-9]+(\.[0-9]+)?")
 MOST_EVIDENCE = 50
 MOST_TEXT = 1_000
 OURS = "optimiser"
 WEAK = "weak"
+NEEDS_APPROVAL = "needs_approval"
 """The reason of a flag about a weakness that the optimiser itself has found; it ends with the weakness."""
 ELSEWHERE = "bus"
 
@@ -66,6 +67,11 @@ class Flag(msgspec.Struct, kw_only=True, omit_defaults=True):
     decided_us: int | None = None
     decided_reason: str | None = None
     ended_us: int | None = None
+
+    @property
+    def asks_for_approval(self) -> bool:
+        """Whether an action of ours waits by it."""
+        return self.source == OURS and self.reason == NEEDS_APPROVAL
 
     @property
     def is_live(self) -> bool:
@@ -176,11 +182,11 @@ def must_be_told(flag: Flag) -> bool:
 
 def rank(flag: Flag) -> int:
     """How bad."""
-    return _SEVERITIES.index(flag.severity or "medium")
+    return SEVERITIES.index(flag.severity or "medium")
 
 
 def _worse(one: Severity | None, other: Severity) -> Severity:
-    return max(one or "info", other, key=_SEVERITIES.index)
+    return max(one or "info", other, key=SEVERITIES.index)
 
 
 def _cut(text: str) -> str:

@@ -26,7 +26,7 @@ from kloros.daemon.runner import main, settings_file, stem_of
 from kloros.errors import StoreUnusable
 from kloros.machine.privileged_client import PrivilegedClient
 from kloros.optimisation import store
-from kloros.optimisation.changes import ChangeState
+from kloros.optimisation.changes import Change, ChangeState
 from kloros.optimisation.intake import Intake
 from kloros.optimisation.levers import Budgets, Hand, Lever, Paces, Thresholds
 from kloros.optimisation.live import Live
@@ -74,7 +74,7 @@ class OptimiserDaemon(Consumer):
         self._state = ReflectionState.IDLE
         self._is_wanted = False
         self._errands: list[Run] = []
-        self._on_probation: dict[str, int] = {}
+        self._on_probation: dict[str, Change] = {}
         self._waiting = self._open_changes = self._open_flags = 0
         self._asi = PrometheusMetrics(self.metrics)
         for name, read in (
@@ -117,8 +117,8 @@ class OptimiserDaemon(Consumer):
         self._errands = []
         beat = Round(cycle, self._desk(cycle), self._live, self.zooid)
         beat.finish_what_is_under_way()
+        beat.keep_up()
         if not is_errand:
-            beat.keep_up()
             self._turn(ReflectionState.PROFILING)
             beat.look()
             self._turn(ReflectionState.OPTIMISING)
@@ -202,8 +202,10 @@ class OptimiserDaemon(Consumer):
     def _look_after_probation(self) -> None:
         """A module on probation that is silent, or was started anew, is looked at within the second."""
         versions = Versions(self.place.state, self._live, self.clock, self.helper(), self._own.current.hot_swap)
-        lost = [stem for stem, since_us in self._on_probation.items() if versions.lost_since(stem, since_us)]
-        self._is_wanted = self._is_wanted or bool(lost)
+        self._is_wanted = self._is_wanted or any(
+            versions.lost_since(stem, change.made_us or change.written_us, change.pid)
+            for stem, change in self._on_probation.items()
+        )
 
     # What is heard live
 
@@ -235,7 +237,7 @@ class OptimiserDaemon(Consumer):
         self._open_changes, self._open_flags = len(changes), live_count(source)
         hot = self._own.current.hot_swap.modules
         self._on_probation = {
-            hot.get(each.module_name, each.module_name): each.made_us or each.written_us
+            hot.get(each.module_name, each.module_name): each
             for each in changes
             if each.action_kind is ActionKind.HOT_SWAP_MODULE and each.state is ChangeState.SETTLING
         }

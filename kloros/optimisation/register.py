@@ -7,11 +7,12 @@ from collections import Counter
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from kloros.chembus.facts_work import FlagClosedFacts, ReviewFacts
+from kloros.chembus.facts_work import FlagClosedFacts, ReviewFacts, Severity
 from kloros.daemon.pen import Pen
 from kloros.optimisation.flags import (
     ELSEWHERE,
     LIVE,
+    SEVERITIES,
     Flag,
     State,
     Trouble,
@@ -43,9 +44,10 @@ def flags(source: Reads, *states: State) -> list[Flag]:
 
 
 def live_flag_of(source: Reads, action_id: str) -> Flag | None:
-    """The flag, still to be decided, by which an action waits for approval."""
-    sql = f"SELECT body FROM flags WHERE action_id = ? AND state IN ({_LIVE_MARKS})"
-    return _first(source.query(sql, (action_id,)))
+    """The flag, still to be decided, by which an action waits for approval; else another that names it."""
+    sql = f"SELECT body FROM flags WHERE action_id = ? AND state IN ({_LIVE_MARKS}) ORDER BY flag_id"
+    found = [msgspec.json.decode(row[0], type=Flag) for row in source.query(sql, (action_id,))]
+    return max(found, key=lambda each: each.asks_for_approval, default=None)
 
 
 def live_count(source: Reads) -> int:
@@ -71,7 +73,7 @@ class Register:
     def raise_flag(self, trouble: Trouble) -> str | None:
         """Raise a flag, or the count of the one that is there; returns its id, None where there is no room."""
         found = self._by_fingerprint(trouble.fingerprint)
-        if (found is None or not found.is_live) and not self._has_room(trouble):
+        if (found is None or not found.is_live) and not self._has_room(trouble.severity, trouble.rationale):
             return None
         raised_now = raised(found, trouble, self._now_us)
         self.counts["flags_raised"] += 1
@@ -88,9 +90,7 @@ class Register:
     def hear(self, facts: ReviewFacts) -> None:
         """Somebody raised a flag; our own come by here too."""
         found = self._by_id(facts.flag_id)
-        if found is None and live_count(self._pen) >= self._at_most:
-            self.counts["flags_refused"] += 1
-            self._log.error("flag_refused", reason="too many are open", flag_id=facts.flag_id)
+        if found is None and not self._has_room(facts.severity, facts.rationale):
             return
         if found is None or found.source == ELSEWHERE:
             self._put(heard(found, facts, self._now_us))
@@ -137,18 +137,24 @@ class Register:
         self._pen.emit("FLAG_CLOSED", facts, incident_id=each.action_id or each.gap_id)
         self._log.info("flag_closed", flag_id=each.flag_id, state=str(each.state), reason=reason)
 
-    def _has_room(self, trouble: Trouble) -> bool:
+    def _has_room(self, severity: Severity | None, rationale: str) -> bool:
         """Whether one more flag may be open; the least severe gives way to a worse one."""
-        if live_count(self._pen) + sum(each.is_live for each in self._written.values()) < self._at_most:
+        live = self._live()
+        if len(live) < self._at_most:
             return True
-        least = min(flags(self._pen, *LIVE), key=lambda each: (rank(each), each.last_us), default=None)
-        if least is not None and rank(least) < _rank_of(trouble):
+        least = min(live, key=lambda each: (rank(each), each.last_us))
+        if rank(least) < SEVERITIES.index(severity or "medium"):
             self.close(least.flag_id, State.EXPIRED, "more severe ones need its room")
             self.counts["flags_displaced"] += 1
             return True
         self.counts["flags_refused"] += 1
-        self._log.error("flag_refused", reason="too many are open", rationale=trouble.rationale)
+        self._log.error("flag_refused", reason="too many are open", rationale=rationale)
         return False
+
+    def _live(self) -> list[Flag]:
+        """Those that are open, with what was written and is not committed."""
+        found = {each.flag_id: each for each in flags(self._pen, *LIVE)} | self._written
+        return [each for each in found.values() if each.is_live]
 
     def _by_id(self, flag_id: str) -> Flag | None:
         return self._written.get(flag_id) or flag(self._pen, flag_id)
@@ -164,10 +170,3 @@ class Register:
         self._written[each.flag_id] = each
         at = (each.flag_id, each.fingerprint, each.state.value, each.action_id, each.last_us)
         self._pen.execute("INSERT OR REPLACE INTO flags VALUES (?, ?, ?, ?, ?, ?)", (*at, msgspec.json.encode(each)))
-
-
-def _rank_of(trouble: Trouble) -> int:
-    return rank(Flag(
-        flag_id="", fingerprint="", source="", state=State.OPEN, opened_us=0, last_us=0, rationale="",
-        severity=trouble.severity,
-    ))  # fmt: skip

@@ -43,7 +43,8 @@ def _renew_budget(lever: Budgets, wanted: Wanted, hand: Hand) -> None:
 def _renew_pace(lever: Lever, wanted: Wanted, knob: Knob, cycle: Cycle, hand: Hand) -> None:
     """Before half of its time is over. One that somebody else has changed meanwhile is theirs."""
     reading = lever.read(wanted.module, wanted.name)
-    if reading.is_readable and not changes.same(reading.value, wanted.value):
+    has_lapsed = knob.until_us is not None and knob.until_us <= cycle.clock.wall_us()  # nobody was here to renew it
+    if reading.is_readable and not has_lapsed and not changes.same(reading.value, wanted.value):
         store.drop_knob(cycle, knob.kind, knob.module, knob.name)
         cycle.log.info("pace_given_up", module=knob.module, reason="somebody else changed it")
         return

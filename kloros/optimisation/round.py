@@ -194,7 +194,8 @@ class Round:
         now_us, settings = self._profile.now_us, self._settings
         store.tidy(
             self._cycle, now_us - seconds_to_us(settings.profile.keep_s),
-            now_us - seconds_to_us(settings.planner.propose_again_s), settings.queue.keep_ended,
+            now_us - seconds_to_us(settings.planner.propose_again_s), self._cycle.clock.wall_us(),
+            settings.queue.keep_ended,
         )  # fmt: skip
         before_us = now_us - seconds_to_us(settings.flags.expire_after_s)
         self.journal.register.expire(before_us, settings.queue.keep_ended)

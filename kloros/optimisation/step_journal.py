@@ -91,7 +91,8 @@ class Journal:
         self.keep(taken)
 
     def _close_approval(self, taken: Taken, detail: str) -> None:
-        if taken.change_id is None and (waiting := live_flag_of(self.cycle, taken.action_id)) is not None:
+        waiting = live_flag_of(self.cycle, taken.action_id)
+        if taken.change_id is None and waiting is not None and waiting.asks_for_approval:
             self.register.close(waiting.flag_id, State.EXPIRED, detail)
 
     def _mode_word(self, kind: str) -> str | None:

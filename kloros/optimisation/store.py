@@ -273,10 +273,10 @@ def put_proposal(pen: Pen, what: str, at_us: int) -> None:
     pen.execute("INSERT OR REPLACE INTO proposals VALUES (?, ?)", (what, at_us))
 
 
-def tidy(pen: Pen, samples_since_us: int, proposals_since_us: int, keep: int) -> None:
-    """Forget what is of no more use."""
-    pen.execute("DELETE FROM samples WHERE at_us < ?", (samples_since_us,))
-    pen.execute("DELETE FROM proposals WHERE at_us < ?", (proposals_since_us,))
+def tidy(pen: Pen, samples_since_us: int, proposals_since_us: int, now_us: int, keep: int) -> None:
+    """Forget what is of no more use, and what is of a time that has yet to come: the clock was set back."""
+    pen.execute("DELETE FROM samples WHERE at_us < ? OR at_us > ?", (samples_since_us, now_us))
+    pen.execute("DELETE FROM proposals WHERE at_us < ? OR at_us > ?", (proposals_since_us, now_us))
     ended = "SELECT action_id FROM actions WHERE stage = 'ended' ORDER BY ended_us DESC LIMIT ?"
     pen.execute(f"DELETE FROM actions WHERE stage = 'ended' AND action_id NOT IN ({ended})", (keep,))
     ended = "SELECT change_id FROM changes WHERE state = 'ended' ORDER BY ended_us DESC LIMIT ?"

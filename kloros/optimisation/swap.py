@@ -20,9 +20,8 @@ from kloros.optimisation.levers import Hand, NotDone, Reading, Unfit, Wanted
 from kloros.optimisation.live import Live
 from kloros.optimisation.settings import HotSwapSettings
 from kloros.storage import artifacts
-from kloros.units import seconds_to_us, us_to_seconds
+from kloros.units import us_to_seconds
 
-_SLACK_US = 1_000_000
 AS_INSTALLED = ""
 """The version of a module that runs with its settings file alone."""
 _OWN_DAEMONS = "kloros-consumer@{module}:"
@@ -135,14 +134,19 @@ class Versions:
         if runs != package:
             raise NotDone(f"{unit} says that it runs {runs or 'the code as installed'}: its journal tells why")
 
-    def lost_since(self, stem: str, since_us: int) -> str:
-        """What became of the daemon since that moment (wall); empty when it lives on."""
+    def pid_of(self, stem: str) -> int | None:
+        """The process that a module's daemon is, as its heart said last."""
+        heart = self._live.hearts.get(self._live.zooid_of(stem))
+        return heart.pid if heart is not None else None
+
+    def lost_since(self, stem: str, since_us: int, pid: int | None) -> str:
+        """What became of the daemon since that moment (wall), when it was this process; empty when it lives on."""
         now_s, now_us = self._clock.monotonic_s(), self._clock.wall_us()
         heart = self._live.hearts.get(self._live.zooid_of(stem))
         silent_s = now_s - (heart.at_s if heart else max(self._live.began_s, now_s - us_to_seconds(now_us - since_us)))
         if silent_s > self._settings.silent_s:
             return f"it was silent for {silent_s:.0f} s"
-        if heart is not None and now_us - seconds_to_us(now_s - heart.began_s) > since_us + _SLACK_US:
+        if heart is not None and pid is not None and heart.pid != pid:
             return "it was started anew"
         return ""
 

@@ -214,6 +214,40 @@ class TestApproval:
         assert office.decide("approve", action_id=action_id).accepted
         assert office.enactment(action_id).status == "SUCCESS"
 
+    def test_a_word_under_the_actions_own_id_means_the_action(self, office: Office) -> None:
+        for number in range(8):
+            action_id = office.propose(action_id=f"i-{number}")
+            office.propose(action_id=action_id, rationale="another, under the same id")
+            assert office.decide("reject", action_id=action_id).accepted
+            assert office.enactment(action_id).reason_code == "rejected"
+
+    def test_approved_late_it_still_has_its_time_to_wait(self, open_office: Opened) -> None:
+        narrow = QUICK.replace("window_s = 10.0", "window_s = 600.0\nmax_enactments = 1\nunhealthy_share = 1.0")
+        with open_office(narrow, mode="approve") as office:
+            first, second = office.propose(), office.propose(module="quick")
+            office.advance(7200)
+            for action_id in (first, second):
+                assert office.decide("approve", action_id=action_id).accepted
+            office.advance(601)
+            office.beat()
+            assert [office.enactment(each).status for each in (first, second)] == ["SUCCESS", "SUCCESS"]
+
+    def test_what_is_not_as_it_was_when_it_was_asked_for_is_not_done(self, open_office: Opened) -> None:
+        with open_office(f"{QUICK}".replace("window_s", "unhealthy_share = 1.0\nwindow_s"), mode="approve") as office:
+            well = {"slow": 0.1, "quick": 0.1, "calm": 0.1, "semantic_dedup_consumer": 0.1}
+            office.pass_by(100, **well)
+            tuned = {"metric": "latency_p95_threshold_ms"}
+            first = office.propose("TUNE_THRESHOLD", parameters={**tuned, "delta": "0.3"})
+            second = office.propose("TUNE_THRESHOLD", parameters={**tuned, "delta": "0.5"})
+            office.decide("approve", action_id=second)
+            office.pass_by(120, **well)
+            office.beat()
+            assert office.verdicts() == [("CONFIRMED", "latency_p95_threshold_ms")]
+            office.decide("approve", action_id=first)
+            told = office.enactment(first)
+            assert (told.status, told.reason_code) == ("SKIPPED", "changed_meanwhile")
+            assert told.detail == "500 to 650 was approved, and it would now be 750 to 975"
+
     def test_a_word_on_nothing_is_answered(self, office: Office) -> None:
         answer = office.decide("approve", flag_id="f-0")
         assert not answer.accepted

@@ -21,7 +21,7 @@ from kloros.daemon.cycle import Cycle, Outgoing
 from kloros.daemon.fallback import Run, Source
 from kloros.machine.privileged_protocol import Answer, AnyRequest
 from kloros.optimisation import store
-from kloros.optimisation.changes import Change
+from kloros.optimisation.changes import Change, ChangeState
 from kloros.optimisation.levers import Budgets, Hand, Paces, Thresholds
 from kloros.optimisation.live import Live
 from kloros.optimisation.model import ActionKind, Value
@@ -69,6 +69,7 @@ class World:
     fuses: list[int] = field(default_factory=list)
     steps: int = 0
     is_there: bool = True
+    paused: str = ""
 
     @property
     def root(self) -> Path:
@@ -161,7 +162,7 @@ class Life:
                 ActionKind.REDUCE_LOAD: Paces(self.live, clock, cycle),
                 ActionKind.HOT_SWAP_MODULE: versions,
             },
-            versions, Hand(self.wait, emit, 1.0), lambda: "", lambda: (0, 1), NoMetrics(),
+            versions, Hand(self.wait, emit, 1.0), lambda: world.paused, lambda: (0, 1), NoMetrics(),
         )  # fmt: skip
         beat = Round(cycle, desk, self.live, "optimiser_daemon")
         beat.finish_what_is_under_way()
@@ -341,6 +342,28 @@ def test_a_kill_at_any_step_of_a_swap_that_does_not_come_up_brings_the_old_versi
         assert story.told("Q_ENACTMENT").status == "FAILED"
         must_be_whole(story, "swap")
         assert story.kills == 1
+
+
+def test_a_swap_that_was_cut_short_is_not_completed_while_all_is_paused(tmp_path: Path) -> None:
+    steps = lived(tmp_path / "calm", "swap", "nothing", [10_000]).world.steps
+    verdicts = []
+    for fuse in range(1, steps + 1):
+        story = Story(World(tmp_path / str(fuse)))
+        swap(story)
+        story.world.fuses = [fuse]
+        try:
+            story.life.round()
+        except Killed:
+            was_there = artifacts.current_version(story.world.root, MODULE) is not None
+            was_made = any(change.state is ChangeState.SETTLING for change in story.changes())
+            story.life.close()
+            story.world.paused, story.life = "the kill file is there", Life(story.world)
+            story.life.round()
+            if was_there and not was_made:
+                assert (story.world.version, artifacts.current_version(story.world.root, MODULE)) == ("", None)
+                verdicts += [change.verdict for change in story.changes()]
+        story.life.close()
+    assert set(verdicts) == {"REVERTED"}
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,6 +8,7 @@ import pytest
 from support.optimisers import QUICK, Office, Opened
 
 from kloros.optimisation.flags import State
+from kloros.storage import artifacts
 
 
 class TestHotSwap:
@@ -69,6 +70,38 @@ class TestHotSwap:
         office.advance(1)
         assert office.verdicts() == [("REVERTED", "version")]
         assert office.current() is None
+
+    def test_a_clock_that_is_set_forward_is_no_restart(self, office: Office) -> None:
+        office.promote(office.stage())
+        office.pass_by(10, semantic_dedup_consumer=0.1)
+        office.table.clock.step_wall(60.0)
+        office.advance(1)
+        office.advance(1)
+        assert office.verdicts() == []
+        assert office.current() == "p-1"
+
+    def test_a_clock_that_is_set_back_hides_no_bad_cycle(self, office: Office) -> None:
+        office.promote(office.stage())
+        office.pass_by(10, semantic_dedup_consumer=0.1)
+        office.table.clock.step_wall(-3600.0)
+        office.advance(5)
+        office.report("semantic_dedup_consumer", 0.1, "failed")
+        office.advance(5)
+        office.report("semantic_dedup_consumer", 0.1, "failed")
+        assert office.verdicts() == [("REVERTED", "version")]
+        assert office.current() is None
+
+    def test_what_a_swap_goes_back_to_is_never_pruned(self, office: Office) -> None:
+        office.promote(office.stage("p-1"), "c-1")
+        office.pass_by(30, semantic_dedup_consumer=0.1)
+        office.beat()
+        staged = [office.stage(f"p-{number}", text=f"a = {number}\n".encode()) for number in range(2, 8)]
+        office.promote(staged[-1], "c-7")
+        assert artifacts.prune(office.root, "semantic_dedup", keep=2)
+        office.advance(5)
+        office.report("semantic_dedup_consumer", 0.1, "failed")
+        assert office.verdicts() == [("CONFIRMED", "version"), ("REVERTED", "version")]
+        assert office.current() == "p-1"
 
     def test_one_that_falls_silent_on_probation_goes_back(self, office: Office) -> None:
         office.promote(office.stage())
@@ -184,3 +217,24 @@ class TestTheRegisterOfFlags:
             assert told.status == "SUCCESS"
             live = {flag.rationale for flag in office.flags() if flag.is_live}
             assert live == {"fans", "fire"}
+
+    def test_the_least_severe_gives_way_to_a_worse_one_of_somebody_elses(self, open_office: Opened) -> None:
+        with open_office(f"{QUICK}[flags]\nat_most = 2\n") as office:
+            for flag_id, severity in (("f-1", "low"), ("f-2", "low"), ("f-3", "critical"), ("f-4", "low")):
+                told = {"flag_id": flag_id, "rationale": flag_id, "severity": severity, "fingerprint": flag_id}
+                office.table.say("FLAG_FOR_REVIEW", told)
+                office.settle()
+            live = [flag.flag_id for flag in office.flags() if flag.is_live]
+            assert "f-3" in live
+            assert len(live) == 2
+
+    def test_one_that_comes_with_others_is_counted_once(self, open_office: Opened) -> None:
+        with open_office(f"{QUICK}[flags]\nat_most = 8\n", mode="observe") as office:
+            action_id = office.propose("NO_OP")
+            for number in range(4):
+                told = {"flag_id": f"f-{number}", "rationale": "x", "severity": "high", "fingerprint": f"{number}"}
+                office.table.outsider.emit("FLAG_FOR_REVIEW", told)
+            other = {"action_id": action_id, "module_name": "slow", "action_kind": "NO_OP", "priority": 0.9}
+            office.table.outsider.emit("Q_IMPROVEMENT_ACTION", {**other, "rationale": "another"})
+            office.settle()
+            assert sorted(flag.reason for flag in office.flags()) == ["", "", "", "", "same_id"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -386,6 +387,50 @@ def test_there_is_a_kill_switch() -> None:
         assert (await one(optimiser, tune())).status is S.SUCCESS
 
     run(scenario())
+
+
+def test_the_kill_switch_stops_what_is_being_planned() -> None:
+    async def scenario() -> None:
+        world = World()
+        optimiser, read = optimiser_in(world), world.threshold
+
+        def threshold(module: str, metric: str) -> float | None:
+            optimiser.pause("now")
+            return read(module, metric)
+
+        world.threshold = threshold  # type: ignore[method-assign]
+        assert (await one(optimiser, tune())).reason_code == "paused"
+        assert not world.writes
+
+    run(scenario())
+
+
+def test_a_threshold_that_is_no_number_is_not_tuned() -> None:
+    async def scenario() -> None:
+        world = World()
+        world.thresholds["alpha"]["latency_p95_threshold_ms"] = math.nan
+        told = await one(optimiser_in(world), tune())
+        assert (told.status, told.reason_code) == (S.FAILED, "bad_number")
+        assert not world.writes
+
+    run(scenario())
+
+
+def test_a_lease_lapses_although_the_clock_was_set_back_between_two_lives() -> None:
+    clock = VirtualClock(monotonic_s=1.0)
+    world = World(clock)
+    world.after = lambda module: None
+    config = OptimiserConfig(verification=Verification())
+    optimiser = AsyncSelfOptimiser(config=config, **world.ports())
+    run(optimiser.enact([action(K.INCREASE_BUDGET, action_id="q")]))
+    kept = books.encode(optimiser.book)
+    clock.step_wall(-30 * 86_400.0)
+    optimiser = AsyncSelfOptimiser(config=config, book=books.decode(kept), **world.ports())
+    for _ in range(2):
+        clock.advance(1801.0)
+        run(optimiser.verify())
+    assert not optimiser.book.changes
+    assert world.budgets["alpha"] == 1.0
 
 
 def test_the_kill_switch_stops_what_waits_for_its_turn() -> None:
