@@ -232,6 +232,6 @@ class TestStaging:
 
     @is_root
     def test_what_somebody_else_staged_is_not_pruned(self, root: Path) -> None:
-        for number in range(4):
+        for number in range(5):
             os.chown(staged(root, version=f"m-{number}"), 65533 if number < 2 else 0, -1)
         assert sorted(prune(root, MODULE, 0)) == ["m-2"]
