@@ -24,6 +24,7 @@ from kloros.daemon.cycle import Cycle
 from kloros.daemon.daemon import Kit
 from kloros.daemon.own_settings import OwnSettings
 from kloros.daemon.runner import main, settings_file, stem_of
+from kloros.machine.names import readable
 from kloros.machine.whole import Machine
 from kloros.units import seconds_to_us
 
@@ -167,7 +168,7 @@ class InvestigationConsumerDaemon(Consumer):
             reason = TIMED_OUT.format(timeout_s=spent_s)
             facts = ended(question, "timed_out", reason, duration_s=spent_s, playbook=playbook)
         elif isinstance(job.answer, Exception):
-            reason = f"The investigation failed: {type(job.answer).__name__}: {job.answer}"[:500]
+            reason = readable(f"The investigation failed: {type(job.answer).__name__}: {job.answer}")[:500]
             facts = ended(question, "failed", reason, duration_s=spent_s, playbook=playbook)
         else:
             evidence, conclusion = job.answer

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kloros.machine.deadline import Deadline
+from kloros.machine.names import readable
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own
 _MAX_DEPTH_KEPT = 5
@@ -24,7 +25,7 @@ class Usage(NamedTuple):
 
     directories: bytes by directory, each with all that is below it, largest first. files: the largest. fresh: the
     largest of those that were changed lately. crowded: the directories with the most entries of their own. unseen:
-    directories that may not be looked into. is_whole: whether the walk came to its end.
+    directories that may not be looked into. is_whole: whether the walk came to its end. Names are readable text.
     """
 
     root: str
@@ -108,8 +109,8 @@ def walk(root: Path, deadline: Deadline, max_entries: int, fresh_s: float) -> Us
     is_whole = found.run()
     largest = heapq.nlargest(200, found.bytes.items(), key=lambda item: item[1])
     return Usage(
-        start, found.bytes[start], found.entries, largest, _sorted(found.files), _sorted(found.fresh),
-        _sorted(found.crowded), found.unseen, is_whole,
+        readable(start), found.bytes[start], found.entries, [(readable(path), size) for path, size in largest],
+        _sorted(found.files), _sorted(found.fresh), _sorted(found.crowded), found.unseen, is_whole,
     )  # fmt: skip
 
 
@@ -121,4 +122,4 @@ def _keep_top(heap: list[tuple[int, str]], size: int, path: str) -> None:
 
 
 def _sorted(heap: list[tuple[int, str]]) -> list[tuple[str, int]]:
-    return [(path, size) for size, path in sorted(heap, reverse=True)]
+    return [(readable(path), size) for size, path in sorted(heap, reverse=True)]

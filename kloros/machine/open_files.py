@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kloros.machine.deadline import Deadline
+from kloros.machine.names import readable
 
 _BLOCK_BYTES = 512
 _DELETED = " (deleted)"
@@ -51,7 +52,7 @@ def _take(found: dict[tuple[int, int], DeletedFile], entry: os.DirEntry[str], de
     except OSError:
         return
     if state.st_dev == device:
-        path = target.removesuffix(_DELETED)
+        path = readable(target.removesuffix(_DELETED))
         found[state.st_dev, state.st_ino] = DeletedFile(path, state.st_blocks * _BLOCK_BYTES, pid, name)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kloros.machine.cgroups import unit_of
+from kloros.machine.names import readable
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -87,7 +88,7 @@ class Processes:
         try:
             with os.scandir(f"{self._proc}/{pid}/fd") as entries:
                 for entry in entries:
-                    found.append(os.readlink(entry.path))  # noqa: PTH115 - thousands of them
+                    found.append(readable(os.readlink(entry.path)))  # noqa: PTH115 - thousands of them
                     if len(found) >= at_most:
                         break
         except OSError:

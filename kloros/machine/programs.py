@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from kloros.machine.names import readable
 from kloros.machine.users import OVERFLOW_ID, group_name, sees_all_users, user_name
 
 Fault = Literal["missing", "directory", "not_executable", "bad_interpreter", "bad_format", "unseen"]
@@ -42,7 +43,7 @@ def look_at_program(path: str) -> Program:
     if head.startswith(b"#!"):
         words = head[2:].split(b"\n")[0].split()
         interpreter = os.fsdecode(words[0]) if words else ""
-        return Program(path, None if _is_there(interpreter) else "bad_interpreter", interpreter)
+        return Program(path, None if _is_there(interpreter) else "bad_interpreter", readable(interpreter))
     return Program(path, None if head.startswith(_ELF) else "bad_format")
 
 

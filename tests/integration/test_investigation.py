@@ -41,6 +41,7 @@ class Detective:
         self.failing: set[str] = set()
         self.hanging: set[str] = set()
         self.slow_s: dict[str, float] = {}
+        self.seeing: dict[str, Any] = {}
         self.let_go = threading.Event()
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
@@ -72,6 +73,7 @@ class Detective:
         evidence = Evidence(playbook=self.name, subject=name)
         evidence.note(f"{name} is broken")
         evidence.saw(seen=not name.startswith("odd"), what=question.gap_name or "nothing")
+        evidence.lines += self.seeing.get(name, [])
         return evidence
 
 
@@ -343,6 +345,30 @@ def test_failures_count_by_capability_and_after_five_it_is_suppressed(table: Tab
     ask(table, names[6], capability_key="pump")
     trigger(table)
     assert ended(table)[-1] == (names[6], "failed")
+
+
+@pytest.mark.parametrize(
+    "seen", ["gro\udcdf.bin", "\ud800", 7, "x" * 2_000_000], ids=["name", "half", "number", "long"]
+)
+def test_what_cannot_be_told_fails_for_itself_alone(table: Table, seen: object) -> None:
+    table.daemon.detective.seeing["odd"] = [seen]
+    ask(table, "first", "odd", "last")
+    trigger(table)
+    assert sorted(ended(table)) == [("first", "concluded"), ("last", "concluded"), ("odd", "failed")]
+    assert last_report(table).outcome == "ok"
+    trigger(table)
+    assert len(ended(table)) == 3
+
+
+def test_an_error_whose_words_are_no_text_is_told_all_the_same(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> Evidence:
+        raise RuntimeError("cannot read gro\udcdf.bin")
+
+    monkeypatch.setattr(table.daemon.detective, "gather", stumble)
+    ask(table, "pump")
+    trigger(table)
+    (told,) = [each.facts for each in table.heard("Q_INVESTIGATION_COMPLETE")]
+    assert told.conclusion == "The investigation failed: RuntimeError: cannot read gro\\xdf.bin"
 
 
 def test_those_that_wait_while_the_fifth_one_fails_are_suppressed_too(table: Table) -> None:

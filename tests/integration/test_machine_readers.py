@@ -173,6 +173,10 @@ class TestProcesses:
             [],
         )
 
+    def test_a_name_that_is_no_text_is_told_all_the_same(self, tmp_path: Path) -> None:
+        with Path(os.fsdecode(bytes(tmp_path) + b"/gro\xdf")).open("w"):
+            assert f"{tmp_path}/gro\\xdf" in Processes().targets(os.getpid(), 10_000)
+
     def test_who_is_busy(self) -> None:
         with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
             load = measure(Machine(), deadline(), 0.3)
@@ -266,6 +270,17 @@ class TestDisks:
         usage = walk(Path("/dev"), deadline(), 10_000, 0.0)
         assert not [path for path, _ in usage.directories if path.startswith("/dev/shm/")]
 
+    def test_names_that_are_no_text_are_looked_into_and_told(self, tmp_path: Path) -> None:
+        folder = Path(os.fsdecode(bytes(tmp_path) + b"/gro\xdf"))
+        folder.mkdir()
+        Path(os.fsdecode(bytes(folder) + b"/\xff.bin")).write_bytes(b"x" * 300_000)
+        usage = walk(folder, deadline(), 10_000, 0.0)
+        told = f"{tmp_path}/gro\\xdf"
+        assert (usage.root, usage.crowded, usage.unseen) == (told, [(told, 1)], 0)
+        assert [path for path, _ in usage.files] == [path for path, _ in usage.fresh] == [f"{told}/\\xff.bin"]
+        assert [path for path, _ in usage.directories] == [told]
+        assert usage.total_bytes >= 300_000
+
     def test_a_deleted_file_that_is_held_open(self, tmp_path: Path) -> None:
         path = tmp_path / "log"
         with path.open("wb") as file:
@@ -275,6 +290,13 @@ class TestDisks:
             found, _ = deleted_files(Path("/proc"), tmp_path.stat().st_dev, deadline())
         (mine,) = [each for each in found if each.path == str(path)]
         assert (mine.pid, mine.size_bytes >= 300_000) == (os.getpid(), True)
+
+    def test_a_deleted_file_whose_name_is_no_text(self, tmp_path: Path) -> None:
+        path = Path(os.fsdecode(bytes(tmp_path) + b"/gro\xdf"))
+        with path.open("wb"):
+            path.unlink()
+            found, _ = deleted_files(Path("/proc"), tmp_path.stat().st_dev, deadline())
+        assert f"{tmp_path}/gro\\xdf" in {each.path for each in found}
 
     def test_room_on_mounts(self, tmp_path: Path) -> None:
         assert any(room.total_bytes > 0 for room in mounts(Path("/proc")))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from kloros.chembus.envelope import MAX_MESSAGE_BYTES, Message, codec_for
 from kloros.chembus.facts_work import InvestigationFacts, QuestionFacts
 from kloros.consumers.investigation.evidence import Evidence, evidence_hash
 from kloros.consumers.investigation.rule import Conclusion
+from kloros.errors import Oversize
 
 _IDS = ("question_id", "gap_id", "gap_type", "capability_key", "priority", "category", "action_class", "evidence_hash")
 _TEXTS = ("question", "hypothesis", "gap_name")
 ID_CHARS = 256
 _TEXT_CHARS, _LINES, _LINE_CHARS = 500, 50, 300
+_COMPLETE = "Q_INVESTIGATION_COMPLETE"
 SUPPRESSED = "Not looked into: the last {count} investigations of this failed ({reason})."
 REFUSED = "Not looked into: {limit} questions wait already, none of them worth less."
 WITHDRAWN = "Not looked into: the finding ended before."
@@ -56,3 +59,16 @@ def concluded(
     facts.rule, facts.confidence = conclusion.rule, conclusion.confidence
     facts.recommended_action, facts.cure = conclusion.action, conclusion.cure
     return facts
+
+
+def check(facts: InvestigationFacts) -> None:
+    """Whether it can be told at all: what investigators of other packages found may be anything.
+
+    Raises:
+        BadFacts: It has another shape, or text that is not Unicode.
+        Oversize: It is too long for a message.
+    """
+    message = Message(signal=_COMPLETE, ecosystem="", facts=facts, incident_id=facts.gap_id, ts=0.0)
+    size_bytes, limit_bytes = len(codec_for(InvestigationFacts).encode(message)), MAX_MESSAGE_BYTES // 2
+    if size_bytes > limit_bytes:
+        raise Oversize(signal=_COMPLETE, size_bytes=size_bytes, limit_bytes=limit_bytes)

@@ -10,6 +10,7 @@ from kloros.chembus.facts_work import QuestionFacts
 from kloros.clock import Clock
 from kloros.consumers.investigation.base import BringsRules, Investigator
 from kloros.consumers.investigation.evidence import Evidence
+from kloros.consumers.investigation.outcome import check, concluded
 from kloros.consumers.investigation.rule import Conclusion, Rule, conclude
 from kloros.consumers.investigation.rules import RULES
 from kloros.machine.deadline import Deadline
@@ -102,7 +103,10 @@ class Pool:
             finally:
                 machine.close()
             own = job.investigator.rules if isinstance(job.investigator, BringsRules) else ()
-            answer = (evidence, conclude(evidence, (*own, *self._rules)))
+            found = (evidence, conclude(evidence, (*own, *self._rules)))
+            # What cannot be told fails here, for itself: later it would take the whole beat along.
+            check(concluded(job.question, *found, duration_s=0.0))
+            answer = found
         except Exception as error:  # noqa: BLE001 - whatever an investigator does, the others go on; it is told
             answer = error
         job.answer = answer

@@ -8,6 +8,7 @@ from kloros.errors import CannotObserve
 from kloros.machine import programs, users
 from kloros.machine.deadline import Deadline
 from kloros.machine.mounts import mounts
+from kloros.machine.names import readable
 from kloros.machine.unit_state import UnitState, active_state, changed_at
 from kloros.machine.whole import Machine
 from kloros.units import US_PER_S
@@ -89,9 +90,9 @@ def _look_at_room(evidence: Evidence, path: str | None, machine: Machine) -> Non
     full = [mount for mount in mounts(machine.proc, path) if mount.free_bytes < _LITTLE_ROOM or mount.free_inodes == 0]
     for mount in full[:3]:
         what = "no inodes" if mount.free_inodes == 0 else f"{size(mount.free_bytes)} of {size(mount.total_bytes)}"
-        evidence.note(f"{mount.point}: {what} free")
+        evidence.note(f"{readable(mount.point)}: {what} free")
     if full:
-        evidence.saw(full_mount=full[0].point)
+        evidence.saw(full_mount=readable(full[0].point))
     elif path is not None and not path.startswith("/dev/"):
         evidence.saw(has_room_now=True)
 
