@@ -53,6 +53,12 @@ def test_mounts_that_hold_data_count_once_under_their_shortest_path() -> None:
     assert [mount.point for mount in real_mounts(MOUNTINFO, FILESYSTEMS)] == ["/", "/boot efi"]
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\u2028", "\x85", "\x1c"])
+def test_a_mount_point_may_have_any_space_in_it_but_one(space: str) -> None:
+    line = f"36 35 8:33 / /mnt/a{space}b rw,relatime - ext4 /dev/sdc1 rw\n"
+    assert [mount.point for mount in real_mounts(line, FILESYSTEMS)] == [f"/mnt/a{space}b"]
+
+
 def test_a_mount_table_without_anything_real_is_empty() -> None:
     assert real_mounts("", FILESYSTEMS) == []
 

@@ -125,7 +125,7 @@ def real_mounts(mountinfo: str, filesystems: str) -> list[Mount]:
     """
     pseudo = {line.split()[1] for line in filesystems.splitlines() if line.startswith("nodev")} - _ALSO_REAL
     shortest: dict[str, Mount] = {}
-    for mount, writable in _parse(mountinfo.splitlines()):
+    for mount, writable in _parse(mountinfo.split("\n")):
         if mount.fstype in pseudo or mount.fstype in _IMAGES or mount.fstype.startswith("fuse.") or not writable:
             continue
         known = shortest.get(mount.device)
@@ -138,7 +138,7 @@ def _parse(lines: Iterable[str]) -> Iterable[tuple[Mount, bool]]:
     """(mount, whether the file system itself is writable) per line; see proc_pid_mountinfo(5)."""
     for line in lines:
         before, _, after = line.partition(" - ")
-        place, rest = before.split(), after.split(" ")
+        place, rest = before.split(" "), after.split(" ")  # the kernel escapes that space, and no other
         if len(place) < 6 or len(rest) < 3:
             continue
         yield Mount(place[2], _unescape(place[4]), rest[0], _unescape(rest[1])), "ro" not in rest[2].split(",")
