@@ -41,6 +41,7 @@ class Eye:
         self.shown: dict[str, Severity] = {}
         self.lack: str | None = None
         self.covered_by: str | None = None
+        self.evidence: Any = {"exit": 203}
         self.hold: threading.Event | None = None
         self.looks = 0
 
@@ -57,7 +58,7 @@ class Eye:
                 scanner=self.name,
                 severity=severity,
                 summary=f"{name} is broken",
-                evidence={"exit": 203},
+                evidence=self.evidence,
                 covered_by=self.covered_by,
             )
             for name, severity in self.shown.items()
@@ -175,6 +176,38 @@ def test_a_scanner_that_goes_blind_is_named_once_and_what_it_saw_stays_open(tabl
     scan(table, 3)
     assert restored(table) == ["left"]
     assert "blind" not in table.daemon.status()
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence"),
+    [
+        ("gro\udcdf", {}),
+        ("y", {"path": "gro\udcdf"}),
+        ("y", {"path": {1, 2}}),
+        ("y", {"share": float("nan")}),
+        ("y", {"log": "x" * 2_000_000}),
+        (7, {}),
+    ],
+    ids=["name", "evidence", "no JSON", "no number", "too long", "no name"],
+)
+def test_a_scanner_whose_sighting_cannot_be_told_is_blind_and_the_others_go_on(
+    table: Table, name: Any, evidence: Any
+) -> None:
+    table.daemon.left.shown, table.daemon.left.evidence = {name: Severity.HIGH}, evidence
+    table.daemon.right.shown = {"x": Severity.HIGH}
+    scan(table, 3)
+    assert sorted(gaps(table)) == [("left", "low"), ("x", "high")]
+    assert table.daemon.status().endswith("blind: left")
+    table.daemon.left.shown = {}
+    scan(table, 3)
+    assert restored(table) == ["left"]
+
+
+def test_a_scanner_whose_complaint_is_no_text_is_named_all_the_same(table: Table) -> None:
+    table.daemon.left.lack = "no gro\udcdf"
+    scan(table)
+    (gap,) = table.heard("CAPABILITY_GAP")
+    assert gap.facts.detail == "cannot watch left: no gro\\xdf"
 
 
 def test_a_scanner_that_hangs_is_a_finding_and_the_others_go_on(table: Table) -> None:

@@ -155,6 +155,19 @@ def test_a_disk_is_full_only_when_there_is_little_room_too() -> None:
     assert DiskScanner(DiskSettings(fill=FULL, roomy_free_mib=0)).scan(NOW) == []
 
 
+def test_a_mount_point_that_is_no_text_is_looked_at_and_told(tmp_path: Path) -> None:
+    point = bytes(tmp_path) + b"/Daten\xe4"
+    Path(os.fsdecode(point)).mkdir()
+    (tmp_path / "self").mkdir()
+    (tmp_path / "filesystems").write_text("nodev\ttmpfs\n\text4\n")
+    (tmp_path / "self/mountinfo").write_bytes(b"36 35 8:33 / " + point + b" rw,relatime - ext4 /dev/sdc1 rw\n")
+    settings = DiskSettings(fill=FULL, roomy_free_mib=1e12)
+    full = [each for each in DiskScanner(settings, tmp_path).scan(NOW) if each.gap_type == "disk_full"]
+    told = f"{tmp_path}/Daten\\xe4"
+    assert [(each.gap_name, each.evidence["mount"]) for each in full] == [(told, told)]
+    assert full[0].summary.startswith(f"{told} (ext4) is ")
+
+
 def test_a_process_close_to_its_limit_of_files_is_found() -> None:
     limit = 100
     script = f"import resource, os; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"

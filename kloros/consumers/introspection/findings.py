@@ -20,7 +20,7 @@ DEFAULT_CLEAR_AFTER_S = 5.0
 OVERFLOW_CLEAR_AFTER_S = 600.0
 OVERFLOW_SCANNER = "findings"
 
-Evidence = dict[str, str | int | float]
+Evidence = dict[str, str | int | float | bool]
 
 
 class Severity(enum.IntEnum):

@@ -13,6 +13,7 @@ from kloros.consumers.introspection.findings import Severity, Symptom
 from kloros.consumers.introspection.scanners.base import Now
 from kloros.consumers.introspection.scanners.thresholds import Levels, ScannerSettings
 from kloros.errors import CannotObserve
+from kloros.machine.names import readable
 
 MIB = 1024 * 1024
 # Images that are full by nature. Read-only mounts cannot be told by their options: a hardened service sees all of them
@@ -62,7 +63,8 @@ class DiskScanner:
                 state = os.statvfs(mount.point)
             except OSError:  # not ours to look into, or unmounted since
                 continue
-            symptoms += self._judge_fill(mount, state) + self._judge_inodes(mount, state)
+            told = Mount(*map(readable, mount))
+            symptoms += self._judge_fill(told, state) + self._judge_inodes(told, state)
         return symptoms
 
     def _judge_fill(self, mount: Mount, state: os.statvfs_result) -> list[Symptom]:

@@ -12,8 +12,11 @@ import msgspec
 from kloros.consumers.introspection.findings import Symptom
 from kloros.consumers.introspection.scanners.base import Now, Scanner
 from kloros.errors import CannotObserve
+from kloros.machine.names import readable
 
 MAX_SCANNERS = 32
+# A message has room for it, whatever else is told with it.
+MAX_SYMPTOM_BYTES = 1 << 18
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -82,8 +85,8 @@ class _Slot:
         if error is None:
             return Sighting(name, answer.result())
         if isinstance(error, CannotObserve):
-            return Sighting(name, lack=str(error))
-        return Sighting(name, lack=f"scanner failed: {type(error).__name__}: {error}"[:300])
+            return Sighting(name, lack=readable(str(error)))
+        return Sighting(name, lack=readable(f"scanner failed: {type(error).__name__}: {error}")[:300])
 
     def close(self) -> None:
         if self._thread is not None:
@@ -95,6 +98,18 @@ class _Slot:
         while (asked := self._asked.get()) is not None:
             now, answer = asked
             try:
-                answer.set_result(self.scanner.scan(now))
+                answer.set_result(_checked(self.scanner.scan(now)))
             except Exception as error:  # noqa: BLE001 - whatever a scanner does, the others go on; it is reported
                 answer.set_exception(error)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[Symptom]).decode
+
+
+def _checked(symptoms: list[Symptom]) -> list[Symptom]:
+    """The symptoms as they will be kept and told. Raises when they cannot be: it would take the whole cycle along."""
+    for symptom in symptoms:
+        if len(_encode(symptom)) > MAX_SYMPTOM_BYTES:
+            raise ValueError(f"a symptom is longer than {MAX_SYMPTOM_BYTES} bytes")
+    return _decode(_encode(symptoms))
