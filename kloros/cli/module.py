@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from kloros.cli.module_versions import (
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.stored import one_of
 from kloros.cli.units import moment
+
+if TYPE_CHECKING:
+    from kloros.storage.artifacts import Artifact
 
 app = typer.Typer(
     help="Stage versions of what a module runs with, and put one of them in force.",
@@ -139,8 +142,7 @@ def activate(
         artifact = artifacts.verify(root_of_artifacts(), module, whole, owners=code_owners())
     before = current_of(module)
     if before == whole:
-        say(f"{module} runs with {whole} already")
-        return 0
+        return _say_in_force(module, artifact, json)
     if direct:
         return set_pointer(module, artifact, before, json)
     return propose(artifact, reason or f"{module} is to run with {whole}", json)
@@ -169,8 +171,7 @@ def rollback(
     with readable():
         current = artifacts.current_version(root_of_artifacts(), module)
         if current is None:
-            say(f"{module} runs with {AS_INSTALLED}: there is nothing to take back")
-            return 0
+            return _say_in_force(module, None, json)
         named = one_of(to, versions(module), "staged version") if to else ""
         wanted = "" if installed else named or version_before(module, current)
         artifact = artifacts.verify(root_of_artifacts(), module, wanted, owners=code_owners()) if wanted else None
@@ -184,6 +185,17 @@ def rollback(
         )
         return EXIT_NOT_DONE
     return propose(artifact, reason or f"{module} is to run with {wanted} again, not with {current}", json)
+
+
+def _say_in_force(module: str, artifact: Artifact | None, json: bool) -> int:
+    """It is as it was wanted to be, and nothing was done; returns the exit code."""
+    if json:
+        as_json({"module": module, "artifact": artifact.name if artifact else None, "done": False})
+    elif artifact is not None:
+        say(f"{module} runs with {artifact.version} already")
+    else:
+        say(f"{module} runs with {AS_INSTALLED}: there is nothing to take back")
+    return 0
 
 
 def _row(each: Listed) -> Row:

@@ -9,16 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 import tomli_w
+from support.verb import Verb
 
 from kloros.cli.app import call
 from kloros.cli.config import READERS, without_nothing
 from kloros.cli.consume import load_consumer
+from kloros.cli.module_versions import root_of_artifacts
 from kloros.cli.names import complete_schedule, complete_signal
 from kloros.cli.roll_call import EXPECTED
 from kloros.cli.running.log import RunLog
 from kloros.cli.running.stopping import StopAsked
 from kloros.cli.running.suite import SUITE
 from kloros.errors import NotAConsumer
+from kloros.storage import artifacts
 
 CONSUMERS = """
 from kloros.daemon.consumer import Consumer
@@ -161,6 +164,24 @@ def test_a_wrong_call_is_one_clear_message(
     told = capsys.readouterr()
     assert words in told.err
     assert told.out == ""
+
+
+def test_a_module_with_nothing_to_take_back_or_to_activate_says_so_to_programs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLOROS_STATE_DIR", str(tmp_path / "state"))
+    kloros = Verb(capsys)
+    nothing = {"module": "semantic_dedup", "artifact": None, "done": False}
+    assert kloros.json("module", "rollback", "semantic_dedup") == nothing
+    assert kloros("module", "rollback", "semantic_dedup") == 0
+    assert "there is nothing to take back" in kloros.out
+    (tmp_path / "mine.toml").write_text("")
+    staged = kloros.json("module", "stage", "semantic_dedup", str(tmp_path / "mine.toml"), "--version", "mine")
+    artifacts.make_current(root_of_artifacts(), "semantic_dedup", "mine", staged["sha256"])
+    there = {"module": "semantic_dedup", "artifact": "semantic_dedup/mine", "done": False}
+    assert kloros.json("module", "activate", "semantic_dedup", "mine") == there
+    assert kloros("module", "activate", "semantic_dedup", "mine") == 0
+    assert kloros.out == "semantic_dedup runs with mine already\n"
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
