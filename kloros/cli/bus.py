@@ -10,6 +10,7 @@ import typer
 from kloros.cli import bus_figures, bus_history
 from kloros.cli.names import complete_signal
 from kloros.cli.output import JsonOption, json_line, say, styled
+from kloros.cli.units import real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def watch(
     ] = None,
     json: JsonOption = False,
     count: Annotated[int | None, typer.Option(help="End after so many messages.", min=1)] = None,
-    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.", min=0)] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.", min=0, callback=real)] = None,
 ) -> int:
     """Show what passes, one line per signal, with the daemons' reactions under it. Ctrl-C ends it (exit code 130)."""
     from kloros.cli.client import Client

@@ -9,6 +9,7 @@ import typer
 
 from kloros.cli.names import complete_signal
 from kloros.cli.output import JsonOption, as_json, table
+from kloros.cli.units import real
 
 if TYPE_CHECKING:
     from kloros.cli.rates import Observation
@@ -22,7 +23,7 @@ TopicsArgument = Annotated[
         metavar="[TOPIC]...", help="Signals, or families (`Q_*`); without any: all.", autocompletion=complete_signal
     ),
 ]
-SecondsOption = Annotated[float, typer.Option(min=0.1, help="Listen for so many seconds.")]
+SecondsOption = Annotated[float, typer.Option(min=0.1, callback=real, help="Listen for so many seconds.")]
 
 
 def hz(topics: TopicsArgument = None, seconds: SecondsOption = DEFAULT_SECONDS, json: JsonOption = False) -> int:

@@ -10,12 +10,13 @@ import typer
 
 from kloros.cli.names import complete_signal
 from kloros.cli.output import JsonOption, json_line, say
+from kloros.cli.units import real
 
 if TYPE_CHECKING:
     from kloros.chembus.envelope import Message
     from kloros.place import Place
 
-DEFAULT_LIMIT = 100
+DEFAULT_LIMIT, MOST, MOST_WAIT_S = 100, 1_000_000_000, 86_400
 EXIT_NOTHING = 1
 
 SignalOption = Annotated[
@@ -34,7 +35,7 @@ def history(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="WHEN", help="Until then.")] = None,
     incident: IncidentOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = DEFAULT_LIMIT,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many, the newest.")] = DEFAULT_LIMIT,
     everything: Annotated[bool, typer.Option("--all", help="All there are, from the oldest on.")] = False,
     json: JsonOption = False,
 ) -> int:
@@ -56,7 +57,9 @@ def history(
 def replay(
     since: Annotated[str, typer.Option("--from", metavar="WHEN", help="From then on: 2h (ago), 16:30, 2025-11-17.")],
     until: Annotated[str, typer.Option("--to", metavar="WHEN", help="Until then.")] = "now",
-    speed: Annotated[float, typer.Option(min=0, help="So many times as fast; 0: without waiting.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option(min=0, callback=real, help="So many times as fast; 0: without waiting.")
+    ] = 1.0,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,7 +68,10 @@ def replay(
     ] = None,
     daemon: DaemonOption = None,
     live: Annotated[bool, typer.Option("--live", help="Onto the live bus: every daemon there acts on it.")] = False,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds before a private bus begins, to join it.")] = 5.0,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, max=MOST_WAIT_S, callback=real, help="Seconds before a private bus begins, to join it."),
+    ] = 5.0,
     json: JsonOption = False,
 ) -> int:
     """Emit again what passed, in its order and with its pauses: onto a private bus, unless told otherwise."""

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 from kloros.cli.units import parse_duration
+from kloros.units import US_PER_S
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
 _EPOCH = re.compile(r"\d{9,11}(\.\d+)?")
-_SAMPLES = "write 10m (ago), 16:30, yesterday, 2025-11-17, 2025-11-17T16:30:05 or epoch seconds"
+_SAMPLES = "write 10m (ago), 16:30, yesterday, 2025-11-17, 2025-11-17T16:30:05 or epoch seconds, not before 1970"
+_LAST_US = 253_402_214_400 * US_PER_S  # a day before the calendar ends: in some zone it is later already
 
 
 def parse_moment(text: str, now_us: int) -> int:
@@ -20,8 +22,15 @@ def parse_moment(text: str, now_us: int) -> int:
     Without a zone it is local time. A time of day that is still to come means yesterday's.
 
     Raises:
-        typer.BadParameter: It is none of these.
+        typer.BadParameter: It is none of these, or no calendar has it.
     """
+    moment_us = _read(text, now_us)
+    if moment_us is None or not 0 <= moment_us <= _LAST_US:
+        raise typer.BadParameter(f"{text!r} is not a moment ({_SAMPLES})")
+    return moment_us
+
+
+def _read(text: str, now_us: int) -> int | None:
     word = text.strip().lower()
     now = datetime.fromtimestamp(now_us / 1e6, UTC).astimezone()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -38,7 +47,7 @@ def parse_moment(text: str, now_us: int) -> int:
             return _us(datetime.fromisoformat(text.strip().replace(" ", "T", 1)).astimezone())
         return now_us - round(parse_duration(word.removesuffix("ago")) * 1e6)
     except (ValueError, OverflowError, typer.BadParameter):
-        raise typer.BadParameter(f"{text!r} is not a moment ({_SAMPLES})") from None
+        return None
 
 
 def parse_window(since: str, until: str, now_us: int) -> tuple[int, int]:

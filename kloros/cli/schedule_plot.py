@@ -10,6 +10,7 @@ import typer
 
 from kloros.cli.output import say
 from kloros.cli.schedule_lint import FileArgument, suite_schedule
+from kloros.cli.units import real
 
 if TYPE_CHECKING:
     from kloros.cli.plotting.lanes import Picture
@@ -20,7 +21,10 @@ def plot(
     since: Annotated[str, typer.Option(metavar="WHEN", help="From when on: 10m (ago), 16:30.")] = "10m",
     until: Annotated[str, typer.Option(metavar="WHEN", help="Up to when.")] = "now",
     simulate: Annotated[
-        float | None, typer.Option("--simulate", metavar="MINUTES", help="Play a schedule instead.", min=0.1)
+        float | None,
+        typer.Option(
+            "--simulate", metavar="MINUTES", help="Play a schedule instead.", min=0.1, max=24 * 366 * 60, callback=real
+        ),
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG file instead.")] = None,
     width: Annotated[int, typer.Option(help="Columns; 0: the terminal's.", min=0, max=1000)] = 0,

@@ -13,7 +13,7 @@ import typer
 
 from kloros.cli.output import JsonOption, as_json, say, styled, table
 from kloros.cli.schedule_lint import FileArgument, suite_schedule
-from kloros.cli.units import duration, interval, moment, parse_duration
+from kloros.cli.units import duration, interval, moment, parse_duration, real
 
 if TYPE_CHECKING:
     from kloros.orchestration.schedule_config import ScheduleConfig
@@ -51,7 +51,9 @@ class Outcome(msgspec.Struct):
 
 def simulate(
     file: FileArgument = None,
-    hours: Annotated[float, typer.Option(help="How many hours to play.", min=0.001, max=24 * 366)] = 24.0,
+    hours: Annotated[
+        float, typer.Option(help="How many hours to play.", min=0.001, max=24 * 366, callback=real)
+    ] = 24.0,
     start: Annotated[str, typer.Option("--from", metavar="WHEN", help="When it begins.")] = "today",
     affect: Annotated[list[str] | None, typer.Option("--affect", metavar="MOOD", help=MOODS_HELP)] = None,
     diff: Annotated[

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from math import isnan
 
 import typer
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+# What waits for so long or tells of so long ago is a slip of the pen; nothing here reckons with more.
+_MOST_S = 100 * 365.25 * 86400.0
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)\s*")
 
 
@@ -22,7 +25,16 @@ def parse_duration(text: str) -> float:
         rest = rest[part.end() :]
     if total_s <= 0:
         raise typer.BadParameter(f"{text!r} is not a duration above zero")
+    if total_s > _MOST_S:
+        raise typer.BadParameter(f"{text!r} is longer than 100 years")
     return total_s
+
+
+def real(value: float | None) -> float | None:
+    """For an option: refuses nan, which no range keeps out. Raises typer.BadParameter."""
+    if value is not None and isnan(value):
+        raise typer.BadParameter("nan is not a number")
+    return value
 
 
 def duration(seconds: float) -> str:

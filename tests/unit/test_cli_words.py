@@ -33,6 +33,13 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["36526d", "99999999999d", "9" * 400])
+def test_a_duration_longer_than_a_century_is_refused(text: str) -> None:
+    assert parse_duration("36525d") == 36525 * 86400
+    with pytest.raises(typer.BadParameter, match="longer than 100 years"):
+        parse_duration(text)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
