@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -37,7 +38,9 @@ from kloros.cli import (
 )
 from kloros.errors import KlorosError
 
+EXIT_UNWRITABLE = 1
 EXIT_INTERRUPTED = 130
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENXIO, errno.EBADF}
 
 app = typer.Typer(
     name="kloros",
@@ -92,12 +95,11 @@ def root(
 def call(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code. Never raises, never shows a traceback for an
     error that has a name."""
+    if sys.stdout is None:
+        return _say_unwritable("it is closed")
     try:
-        code = app(arguments, prog_name="kloros", standalone_mode=False)
+        code = _run(arguments)
         sys.stdout.flush()
-    except KlorosError as error:
-        print(f"kloros: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
         _forget_stdout()
         return 0
@@ -107,6 +109,22 @@ def call(arguments: list[str]) -> int:
             raise
         _forget_stdout()
         return 0
+    except OSError as error:
+        # Whoever writes a file says which one; what is printed goes to none that has a name here.
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        _forget_stdout()
+        return _say_unwritable(error.strerror)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    """The verb, without its output: that may still be on its way."""
+    try:
+        code = app(arguments, prog_name="kloros", standalone_mode=False)
+    except KlorosError as error:
+        print(f"kloros: {error}", file=sys.stderr)
+        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -118,6 +136,14 @@ def call(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _say_unwritable(reason: str | None) -> int:
+    print(
+        f"kloros: standard output cannot be written: {reason}; send it elsewhere, or to /dev/null if nobody reads it",
+        file=sys.stderr,
+    )
+    return EXIT_UNWRITABLE
+
+
 def _forget_stdout() -> None:
-    """The reader has gone: what is still buffered must not raise again when the interpreter ends."""
+    """Nobody reads it any more: what is still buffered must not raise again when the interpreter ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

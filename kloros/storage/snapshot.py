@@ -45,20 +45,21 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
     Raises:
         StoreUnusable: There is none, it may not be read, or it cannot be.
     """
-    connection: sqlite3.Connection | None = None
     try:
         if not path.exists():
             raise StoreUnusable(path=path, reason="there is no such file")
         connection = _connected(path)
-        yield Snapshot(connection)
     except PermissionError as error:
         raise StoreUnusable(path=path, reason="you may not look into it; be root or user kloros") from error
     except (OSError, sqlite3.Error) as error:
         raise StoreUnusable(path=path, reason=error) from error
+    try:
+        yield Snapshot(connection)
+    except sqlite3.Error as error:  # an OSError is not of the store, but of what is done with it: printed, for instance
+        raise StoreUnusable(path=path, reason=error) from error
     finally:
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
+        with suppress(sqlite3.Error):
+            connection.close()
 
 
 def _connected(path: Path) -> sqlite3.Connection:

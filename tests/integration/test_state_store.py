@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kloros.errors import StoreUnusable
+from kloros.storage.snapshot import snapshot
 from kloros.storage.state_store import StateStore
 
 
@@ -78,3 +80,11 @@ def test_a_corrupt_file_is_set_aside_and_named(tmp_path: Path) -> None:
     assert store.lack is None
     store.put("thing", Thing(1))
     assert sqlite3.connect(path).execute("SELECT count(*) FROM documents").fetchone() == (1,)
+
+
+def test_what_fails_while_a_snapshot_is_looked_at_is_not_laid_to_the_store(tmp_path: Path) -> None:
+    StateStore(tmp_path / "state.db").close()
+    with pytest.raises(BrokenPipeError), snapshot(tmp_path / "state.db"):
+        raise BrokenPipeError
+    with pytest.raises(StoreUnusable, match="no such table"), snapshot(tmp_path / "state.db") as taken:
+        taken.query("SELECT * FROM nowhere")
