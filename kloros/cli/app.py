@@ -39,6 +39,7 @@ from kloros.cli import (
 from kloros.errors import KlorosError
 
 EXIT_UNWRITABLE = 1
+EXIT_WRONG_CALL = 2
 EXIT_INTERRUPTED = 130
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENXIO, errno.EBADF}
 
@@ -127,6 +128,11 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
+    except UnicodeEncodeError:
+        if (wrong := _no_text(arguments)) is None:
+            raise
+        print(f"kloros: the argument '{wrong}' is not UTF-8; write it in UTF-8", file=sys.stderr)
+        return EXIT_WRONG_CALL
     except Exception as error:
         # typer's usage errors know how to show themselves; anything else is a fault of ours and keeps its traceback.
         if not hasattr(error, "show"):
@@ -134,6 +140,13 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return int(getattr(error, "exit_code", 2))
     return code if isinstance(code, int) else 0
+
+
+def _no_text(arguments: list[str]) -> str | None:
+    """The first argument that is not UTF-8, to be read; None when all are."""
+    from kloros.machine.names import readable
+
+    return next((told for each in arguments if (told := readable(each)) != each), None)
 
 
 def _say_unwritable(reason: str | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -165,6 +166,11 @@ def test_a_watch_ends_after_its_seconds(kloros: Verb) -> None:
     assert "Q_SCHEDULE_TICK" in kloros.out
     assert kloros("bus", "watch", "Q_TRIGGER_CURIOSTY", "--seconds", "0.1") == 0
     assert "did you mean Q_TRIGGER_CURIOSITY?" in kloros.err
+
+
+def test_a_signal_whose_name_is_no_text_cannot_be_watched(kloros: Verb) -> None:
+    assert kloros("bus", "watch", os.fsdecode(b"\xff"), "--seconds", "0.1") == 2
+    assert kloros.err == "kloros: the argument '\\xff' is not UTF-8; write it in UTF-8\n"
 
 
 def test_facts_that_a_signal_does_not_carry_are_refused(kloros: Verb) -> None:

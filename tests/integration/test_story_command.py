@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from kloros.storage.history_reader import HistoryReader
 from kloros.storage.state_store import StateStore
 
 DAY_S = 86_400.0
+NO_TEXT = os.fsdecode(b"gro\xdf")
 LIVES = [*whole_life(), *whole_life(TS + DAY_S)]
 
 
@@ -160,3 +162,23 @@ def test_a_memory_that_is_not_there_or_not_the_only_one(kloros: VerbOn) -> None:
     assert kloros("memory", "show", "99") == 2
     assert kloros("memory", "show", "q-") == 2
     assert "is the beginning of 2 ids" in kloros.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("story", NO_TEXT),
+        ("memory", "show", NO_TEXT),
+        ("memory", "--about", NO_TEXT),
+        ("bus", "history", "--signal", NO_TEXT),
+        ("bus", "history", "--daemon", NO_TEXT),
+        ("bus", "history", "--incident", NO_TEXT),
+    ],
+    ids=lambda arguments: "_".join(arguments[:-1]),
+)
+def test_what_is_no_text_is_a_wrong_call(kloros: VerbOn, arguments: tuple[str, ...]) -> None:
+    record(kloros, LIVES)
+    remember(kloros, LIVES)
+    assert kloros(*arguments) == 2
+    assert kloros.err == "kloros: the argument 'gro\\xdf' is not UTF-8; write it in UTF-8\n"
+    assert kloros.out == ""
