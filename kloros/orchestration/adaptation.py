@@ -32,15 +32,19 @@ class Adaptation:
         return self._change([(name, source, wish) for name, source, wish in wishes], now_us)
 
     def on_report(self, facts: CycleReportFacts, now_us: int) -> tuple[list[str], list[Beat]]:
-        """A cycle ended: the entries whose interval that changed, and the beats that had waited for it."""
+        """A cycle ended: the entries whose interval that changed, and the beats that had waited for it.
+
+        Beats that got no cycle of their own have ended with it.
+        """
         try:
             interval_us = self._schedule.view(facts.schedule).state.timeline.interval_us
         except ScheduleRefused:
             return [], []  # somebody's own consumer, without an entry here
         changed = self._change(self._backpressure.on_report(facts.schedule, facts.backlog, interval_us, now_us), now_us)
-        if facts.due_ts is None:
+        ended_ts = [*([] if facts.due_ts is None else [facts.due_ts]), *facts.overlapped_ts]
+        if not ended_ts:
             return changed, []
-        return changed, self._schedule.report(facts.schedule, seconds_to_us(facts.due_ts), now_us)
+        return changed, self._schedule.report(facts.schedule, seconds_to_us(max(ended_ts)), now_us)
 
     def _change(self, wishes: Wishes, now_us: int) -> list[str]:
         changed = []

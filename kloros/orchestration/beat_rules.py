@@ -82,10 +82,20 @@ def _give_up(state: EntryState, dues: range, count: int, reason: str, now_us: in
     state.skips.append(Skipped(first_us, last_us, count, reason, now_us))
 
 
+def _give_up_waiting(state: EntryState, reason: str, now_us: int) -> None:
+    """Count the beat that waits in a chain as missed, if one does."""
+    due_us, state.waiting_us = state.waiting_us, None
+    if due_us is not None:
+        state.missed += 1
+        state.unreported += 1
+        state.skips.append(Skipped(due_us, due_us, 1, reason, now_us))
+
+
 def give_up_all(state: EntryState, now_us: int, reason: str) -> None:
     """Nothing that has come will get its beat any more."""
     dues = range(state.index, max(state.index, state.timeline.rank(now_us)))
     waiting = len(dues) + (state.owed_us is not None)
+    _give_up_waiting(state, reason, now_us)
     if waiting:
         _give_up(state, dues, waiting, reason, now_us)
         state.cursor_us = state.timeline.at(dues[-1]) if dues else state.owed_us or state.cursor_us
@@ -115,6 +125,24 @@ def release(entry: Entry, state: EntryState, now_us: int, reason: Reason) -> lis
     """The beat that waited, if one did."""
     due_us, state.waiting_us = state.waiting_us, None
     return [] if due_us is None else [_numbered(entry, state, due_us, now_us, reason)]
+
+
+def deadline_us(entry: Entry, state: EntryState) -> int | None:
+    """Until when a beat waits in a chain; None when none does.
+
+    At most half the present interval, as at the nominal one: the next beat finds nobody waiting.
+    """
+    if state.waiting_us is None:
+        return None
+    return state.waiting_us + min(entry.deadline_us, state.timeline.interval_us // 2)
+
+
+def owe_waiting(state: EntryState, now_us: int) -> None:
+    """The beat that waits in a chain was kept from leaving: it awaits the misfire policy, unless a later one does."""
+    if state.owed_us is None:
+        state.owed_us, state.waiting_us = state.waiting_us, None
+    else:
+        _give_up_waiting(state, state.hindrance or "late", now_us)
 
 
 def _echo(entry: Entry, state: EntryState, now_us: int) -> list[Beat]:

@@ -91,10 +91,9 @@ class Schedule:
         self._reported_us[name] = max(due_us, self._reported_us.get(name, due_us))
         beats: list[Beat] = []
         for each in self._waiting_for(name):
-            if not self.suspended and not self._waits(each, self._states[each].waiting_us):
-                beats += rules.release(self._entries[each], self._states[each], now_us, "chain")
-                self._place(each)
-                self._touched.add(each)
+            beats += self._end_wait(each, now_us)
+            self._place(each)
+            self._touched.add(each)
         return beats
 
     def next_due_us(self, now_us: int) -> int | None:
@@ -240,13 +239,13 @@ class Schedule:
             state.note(at_us, "released")
 
     def _place(self, name: str) -> None:
-        state = self._states[name]
+        entry, state = self._entries[name], self._states[name]
         if state.paused or state.is_held:
             self._queue.remove(name)
             return
-        entry, due_us = self._entries[name], rules.next_due_us(state)
-        if state.waiting_us is not None:
-            due_us = min(due_us, state.waiting_us + entry.deadline_us)
+        due_us, deadline_us = rules.next_due_us(state), rules.deadline_us(entry, state)
+        if deadline_us is not None:
+            due_us = min(due_us, deadline_us)
         self._queue.place(name, due_us, entry.priority - _BEHIND * self._depth(name))
 
     def _depth(self, name: str) -> int:
@@ -260,12 +259,28 @@ class Schedule:
 
     def _collect(self, name: str, now_us: int) -> list[Beat]:
         entry, state = self._entries[name], self._states[name]
-        beats: list[Beat] = []
-        if state.waiting_us is not None and not state.waiting_us <= now_us < state.waiting_us + entry.deadline_us:
-            beats = rules.release(entry, state, now_us, "deadline")
-            self._give_up(entry.after)
+        beats = self._end_wait(name, now_us)
         latest_us = state.timeline.at(max(state.index, state.timeline.rank(now_us) - 1))
         return beats + rules.collect(entry, state, now_us, self.grace_us, waits=self._waits(name, latest_us))
+
+    def _end_wait(self, name: str, now_us: int) -> list[Beat]:
+        """Let go of the beat that waits in a chain, if its wait is over.
+
+        It leaves, unless it is kept from running, or could have left long ago: then the misfire policy has it.
+        """
+        entry, state = self._entries[name], self._states[name]
+        waiting_us, deadline_us = state.waiting_us, rules.deadline_us(entry, state)
+        if waiting_us is None or deadline_us is None:
+            return []
+        is_over = not waiting_us <= now_us < min(deadline_us, rules.numbered_due_us(state))
+        if not is_over and self._waits(name, waiting_us):
+            return []
+        if is_over:
+            self._give_up(entry.after)
+        if self.suspended or state.paused or state.is_held or now_us - deadline_us > self.grace_us:
+            rules.owe_waiting(state, now_us)
+            return []
+        return rules.release(entry, state, now_us, "deadline" if is_over else "chain")
 
     def _waits(self, name: str, due_us: int | None) -> bool:
         """Whether a beat due then has to wait for the cycle of the entry it comes after."""

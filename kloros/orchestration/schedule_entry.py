@@ -106,7 +106,8 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True):
     A due moment is settled when it was emitted or counted as missed. `index` is the first one of the timeline not yet
     settled: whatever the wall clock does, no due moment is settled twice and none is passed over.
     cursor_us: the last settled due moment (before the first one: the grid moment preceding it).
-    owed_us: a due moment of an earlier timeline that had come when the entry was re-anchored and still awaits its beat.
+    owed_us: a settled due moment that still awaits its beat: it had come when the entry was re-anchored, or its wait
+        in a chain was over while the entry was kept from running.
     waiting_us: a settled due moment whose beat waits for the entry it comes after.
     hindrance: why due moments are not looked at in time just now; empty when they are.
     skips, changes: what is not yet written into the ledger of beats.

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from kloros.chembus.facts import AffectFacts, CycleReportFacts
 from kloros.orchestration.adaptation import Adaptation
+from kloros.orchestration.proof import Dues, Window, judge_schedule
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
 from kloros.orchestration.schedule_entry import Beat, Entry
 from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
-from kloros.orchestration.wishes import OPERATOR, Wish, is_held, wanted_pace, without_expired
+from kloros.orchestration.wishes import HOLD, OPERATOR, Wish, is_held, wanted_pace, without_expired
 
 S = 1_000_000
 START_US = 1_700_000_000 * S
@@ -40,10 +41,13 @@ class World:
         self.changes += len(changed)
         return changed
 
-    def report(self, entry: str, backlog: int = 0, due_us: int | None = None) -> list[Beat]:
+    def report(
+        self, entry: str, backlog: int = 0, due_us: int | None = None, overlapped_us: int | None = None
+    ) -> list[Beat]:
         facts = CycleReportFacts(
             daemon="x", schedule=entry, source="trigger", outcome="ok", started_ts=1.0, duration_s=0.1, backlog=backlog,
             due_ts=None if due_us is None else due_us / S,
+            overlapped_ts=[] if overlapped_us is None else [overlapped_us / S],
         )  # fmt: skip
         changed, beats = self.adaptation.on_report(facts, self.now_us)
         self.changes += len(changed)
@@ -288,10 +292,10 @@ def entry(name: str, interval_s: float, offset_s: float = 0, **more: object) -> 
     )  # fmt: skip
 
 
-def chained() -> World:
+def chained(**policy: object) -> World:
     world = World(
         ScheduleConfig(
-            entries=(entry("scan", 10), entry("think", 20, after="scan", deadline_us=5 * S)),
+            entries=(entry("scan", 10), entry("think", 20, after="scan", deadline_us=5 * S, **policy)),
             tick_interval_us=S,
             misfire_grace_us=S,
         )
@@ -341,6 +345,120 @@ def test_a_waiting_beat_is_remembered_across_a_restart() -> None:
     world.adaptation = Adaptation(world.schedule, world.config)
     beats = world.run(5, reports=False)
     assert [(beat.entry.name, beat.reason) for beat in beats] == [("think", "deadline")]
+
+
+@pytest.mark.parametrize("how", ["paused", "held", "maintenance"])
+def test_a_waiting_beat_that_is_kept_from_running_leaves_when_it_may(how: str) -> None:
+    world = chained()
+    due_us = (world.now_us // S + 1) * S
+    world.run(2, reports=False)
+    keep_from_running(world, how)
+    assert world.report("scan", due_us=due_us) == []
+    assert world.run(1, reports=False) == []
+    let_run(world, how)
+    beats = [beat for beat in world.run(1, reports=False) if beat.entry.name == "think"]
+    assert [(beat.due_us, beat.reason) for beat in beats] == [(due_us, "misfire")]
+
+
+@pytest.mark.parametrize("how", ["paused", "held", "maintenance"])
+@pytest.mark.parametrize("is_reported", [True, False])
+def test_a_waiting_beat_that_is_kept_from_running_for_long_is_given_up_by_the_misfire_policy(
+    how: str, is_reported: bool
+) -> None:
+    world = chained(misfire="skip")
+    due_us = (world.now_us // S + 1) * S
+    world.run(2, reports=False)
+    keep_from_running(world, how)
+    if is_reported:
+        assert world.report("scan", due_us=due_us) == []
+    world.now_us += 9 * S
+    let_run(world, how)
+    assert "think" not in {beat.entry.name for beat in world.run(1, reports=False)}
+    skips = world.schedule.view("think").state.skips
+    assert [(skip.first_us, skip.last_us, skip.count, skip.reason) for skip in skips] == [(due_us, due_us, 1, how)]
+    beats = [beat for beat in world.run(20) if beat.entry.name == "think"]
+    assert [(beat.due_us, beat.missed) for beat in beats] == [(due_us + 20 * S, 1)]
+
+
+def keep_from_running(world: World, how: str) -> None:
+    if how == "paused":
+        world.schedule.pause("think")
+    elif how == "held":
+        world.schedule.wish("think", "brake", Wish(HOLD), world.now_us)
+    else:
+        world.schedule.suspend()
+
+
+def let_run(world: World, how: str) -> None:
+    if how == "paused":
+        world.schedule.resume("think")
+    elif how == "held":
+        world.schedule.wish("think", "brake", None, world.now_us)
+    else:
+        world.schedule.unsuspend()
+
+
+def test_a_pause_shorter_than_the_wait_costs_nothing() -> None:
+    world = chained(misfire="skip")
+    due_us = (world.now_us // S + 1) * S
+    world.run(2, reports=False)
+    world.schedule.pause("think")
+    world.run(2, reports=False)
+    world.schedule.resume("think")
+    assert [(beat.due_us, beat.reason) for beat in world.report("scan", due_us=due_us)] == [(due_us, "chain")]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"misfire": "coalesce"}, [(200, "misfire", 10)]),
+        ({"misfire": "skip"}, []),
+        ({"misfire": "all", "misfire_limit": 100}, [(20 * number, "misfire", 0) for number in range(11)]),
+    ],
+    ids=["coalesce: one run", "skip: none", "all: each"],
+)
+def test_the_misfire_policy_decides_about_a_beat_that_waited_when_maintenance_came(
+    policy: dict[str, object], expected: list[tuple[int, str, int]]
+) -> None:
+    world = chained(**policy)
+    due_us = (world.now_us // S + 1) * S
+    world.run(2, reports=False)
+    world.schedule.suspend()
+    world.now_us = due_us + 205 * S
+    world.schedule.unsuspend()
+    beats = [beat for beat in world.run(1, reports=False) if beat.entry.name == "think"]
+    assert [(((beat.due_us or 0) - due_us) // S, beat.reason, beat.missed) for beat in beats] == expected
+
+
+def test_a_beat_never_waits_so_long_that_the_next_one_finds_it_waiting() -> None:
+    entries = (entry("scan", 300), entry("think", 300, after="scan", deadline_us=120 * S))
+    world = World(ScheduleConfig(entries=entries, tick_interval_us=S, misfire_grace_us=S))
+    world.schedule.set_pace("think", 5.0, world.now_us)
+    beats = [beat for beat in world.run(7200, reports=False) if beat.entry.name == "think"]
+    assert len(beats) == 121
+    assert {beat.late_us for beat in beats} == {0, 30 * S}, "half the present interval at most"
+    state = world.schedule.view("think").state
+    window, dues = Window(0, state.cursor_us), [beat.due_us or 0 for beat in beats]
+    assert judge_schedule("think", Dues(state.changes), dues, state.skips, window, state.unsettled)[1] == []
+
+
+def test_a_waiting_beat_of_an_entry_that_is_taken_out_is_given_up() -> None:
+    world = chained()
+    due_us = (world.now_us // S + 1) * S
+    world.run(2, reports=False)
+    world.schedule.reload(world.config.entries[:1], world.now_us)
+    (skip,) = world.schedule.states()["think"].skips
+    assert (skip.first_us, skip.last_us, skip.count, skip.reason) == (due_us, due_us, 1, "removed")
+    world.schedule.reload(world.config.entries, world.now_us)
+    assert [beat.due_us for beat in world.run(20) if beat.entry.name == "think"] == [due_us + 20 * S]
+
+
+def test_a_beat_that_got_no_cycle_of_its_own_has_ended_with_the_one_that_ran() -> None:
+    world = chained()
+    due_us = (world.now_us // S + 1) * S
+    world.run(3, reports=False)
+    beats = world.report("scan", due_us=due_us - 10 * S, overlapped_us=due_us)
+    assert [(beat.entry.name, beat.reason) for beat in beats] == [("think", "chain")]
 
 
 def rarely_chained() -> World:
