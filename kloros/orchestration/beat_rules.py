@@ -185,10 +185,8 @@ def notice_clock_behind(state: EntryState, now_us: int) -> None:
 def effective_interval_us(entry: Entry, state: EntryState) -> int:
     """The interval the entry should run at: its own or the one set, divided by pace, within its bounds."""
     base_us = state.override_us or entry.interval_us
-    pace = state.pace
-    if pace == 1.0:
-        return base_us
-    return min(max(round(base_us / pace), entry.min_interval_us), entry.max_interval_us)
+    paced_us = base_us if state.pace == 1.0 else round(base_us / state.pace)
+    return min(max(paced_us, entry.min_interval_us), entry.max_interval_us)
 
 
 def retime(entry: Entry, state: EntryState, at_us: int) -> None:

@@ -216,8 +216,15 @@ class Schedule:
             else:
                 rules.notice_clock_behind(state, now_us)
                 state.hindrance = state.hindrance or downtime
+                self._forget_wishes(entry, state, now_us)
             self._retime(name, now_us)
             self._touched.add(name)
+
+    def _forget_wishes(self, entry: Entry, state: EntryState, now_us: int) -> None:
+        """What was wished while the entry was adaptive holds no longer once it is not."""
+        if not entry.adaptive and state.wishes:
+            was_held, state.wishes = state.is_held, {}
+            self._note_hold(state, was_held, now_us)
 
     def _retime(self, name: str, at_us: int) -> None:
         """Follow what was set or ran out at `at_us`."""

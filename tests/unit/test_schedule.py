@@ -11,6 +11,7 @@ import pytest
 from kloros.errors import ScheduleRefused
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
+from kloros.orchestration.wishes import HOLD, Wish
 
 S = 1_000_000
 MIDNIGHT_US = 19_000 * 86_400 * S
@@ -345,6 +346,23 @@ class TestReloadAndRestart:
         schedule.pause("scan")
         assert schedule.reload([entry()], at("12:00:40")).changed == ()
         assert schedule.view("scan").state.paused
+
+    def test_an_entry_that_is_no_longer_adaptive_forgets_what_was_wished(self) -> None:
+        schedule = Schedule([entry()], at("12:00:30"))
+        schedule.set_pace("scan", 0.5, at("12:00:30"))
+        schedule.wish("scan", "brake", Wish(HOLD, at("13:00:00")), at("12:00:40"))
+        schedule.reload([entry(adaptive=False)], at("12:00:50"))
+        assert schedule.view("scan").state.wishes == {}
+        assert due_times(schedule, "12:00:50", 2) == ["12:01:00", "12:02:00"]
+        assert [change.kind for change in schedule.view("scan").state.changes][-3:] == ["held", "released", "planned"]
+
+    def test_what_was_set_keeps_within_new_bounds(self) -> None:
+        schedule = Schedule([entry()], at("12:00:30"))
+        schedule.set_interval("scan", 3600 * S, at("12:00:30"))
+        schedule.reload([entry(max_interval_us=90 * S)], at("12:00:50"))
+        assert schedule.view("scan").state.timeline.interval_us == 90 * S
+        schedule.reload([entry()], at("12:00:50"))
+        assert schedule.view("scan").state.timeline.interval_us == 3600 * S
 
     def test_an_entry_taken_out_and_put_back_runs_no_beat_again(self) -> None:
         schedule = Schedule([entry(), entry("other")], at("12:00:30"))
