@@ -47,6 +47,7 @@ THE_SCHEDULER = ""
 MOST_UNWRITTEN = 200_000
 # One step takes a few milliseconds, and beats wait for it.
 PRUNED_AT_ONCE = 4_000
+CAUGHT_UP_AT_ONCE = 1_000
 LATEST_US = 2**62
 
 Emissions: TypeAlias = "tuple[array[int], array[int]]"
@@ -75,6 +76,7 @@ class BeatLedger:
         self._skips: list[tuple[str, Skipped]] = []
         self._changes: list[tuple[str, Change]] = []
         self._refused = 0
+        self._at_once: int | None = None
 
     def emitted(self, row: BeatRow) -> None:
         """A numbered beat was emitted."""
@@ -99,33 +101,53 @@ class BeatLedger:
     def write(self, database: Database, now_us: int) -> int:
         """Write what was noted, in the caller's transaction; `written` forgets it once that is committed.
 
-        Returns how many beats that were.
+        Since the disk has refused, the oldest of it: there may be much by now. Returns how many beats that were.
         """
-        if self._refused:
-            change = Change(now_us, "unwritten", why=f"{self._refused} rows could not be written")
-            self._changes.append((THE_SCHEDULER, change))
+        beats, skips = self._beats[: self._at_once], self._skips[: self._at_once]
+        changes = self._changes[: self._at_once]
+        if self._refused and self._is_last:  # said earlier, the proof would look for what is yet to be written
+            why = f"{self._refused} rows could not be written"
+            changes.append((THE_SCHEDULER, Change(now_us, "unwritten", why=why)))
         count = 0
-        if self._beats:
+        if beats:
             insert = "INSERT OR IGNORE INTO beats VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            count = database.execute_many(insert, self._beats)
+            count = database.execute_many(insert, beats)
         database.execute_many(
             "INSERT INTO skips (entry, first_us, last_us, count, reason, at_us) VALUES (?, ?, ?, ?, ?, ?)",
-            [(name, each.first_us, each.last_us, each.count, each.reason, each.at_us) for name, each in self._skips],
+            [(name, each.first_us, each.last_us, each.count, each.reason, each.at_us) for name, each in skips],
         )
         database.execute_many(
             "INSERT INTO plans (entry, at_us, kind, body) VALUES (?, ?, ?, ?)",
-            [(name, each.at_us, each.kind, msgspec.json.encode(each).decode()) for name, each in self._changes],
+            [(name, each.at_us, each.kind, msgspec.json.encode(each).decode()) for name, each in changes],
         )
         return count
 
     def written(self) -> None:
-        """All of it is on disk."""
-        self._beats, self._skips, self._changes, self._refused = [], [], [], 0
+        """What `write` has written is on disk."""
+        is_last = self._is_last
+        for rows in (self._beats, self._skips, self._changes):
+            del rows[: self._at_once]
+        if is_last:
+            self._refused, self._at_once = 0, None
+
+    def not_written(self) -> None:
+        """The disk has refused it: what comes together until it takes some again is written a little at a time."""
+        self._at_once = CAUGHT_UP_AT_ONCE
+
+    def leave_nothing(self) -> None:
+        """The next time all of it is written, however long that takes: there will be no other."""
+        self._at_once = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (self._beats or self._skips or self._changes or self._refused)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether all there is goes at once."""
+        most = max(len(self._beats), len(self._skips), len(self._changes))
+        return self._at_once is None or most <= self._at_once
 
     def _has_room(self) -> bool:
         has_room = len(self._beats) + len(self._skips) + len(self._changes) < MOST_UNWRITTEN

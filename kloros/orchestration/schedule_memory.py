@@ -36,7 +36,8 @@ class ScheduleMemory:
     def remember(self, changes: Mapping[str, EntryState], now_us: int) -> None:
         """Keep the changed entries and what the ledger has noted, in one transaction.
 
-        A disk that refuses stops nothing: the entries stay in memory, the ledger's rows wait for the next time.
+        A disk that refuses stops nothing: the entries stay in memory, the ledger's rows wait for the next times, when
+        they are written a few at a time, so that no beat is late for it.
         """
         self.ledger.take(changes)
         try:
@@ -44,6 +45,7 @@ class ScheduleMemory:
                 written = self.ledger.write(database, now_us)
                 self._keep(changes)
         except StoreUnusable:
+            self.ledger.not_written()
             self._keep(changes)
         else:
             self._beats += written

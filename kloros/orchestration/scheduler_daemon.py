@@ -152,6 +152,7 @@ class SchedulerDaemon(Daemon):
 
     def on_stop(self) -> None:
         self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "stopped"))
+        self.memory.ledger.leave_nothing()
         self._remember()
 
     def status(self) -> str:

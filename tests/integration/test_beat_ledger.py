@@ -169,6 +169,44 @@ def test_what_was_due_together_goes_together_however_much_it_is(
     assert sizes == [2250, 2000, 1750, 1500, 1250, 1000, 1000, 1000]
 
 
+def test_what_a_full_disk_has_refused_is_bounded_and_caught_up_a_little_at_a_time(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beat_ledger, "MOST_UNWRITTEN", 400)
+    monkeypatch.setattr(beat_ledger, "CAUGHT_UP_AT_ONCE", 150)
+    memory = ScheduleMemory(store)
+    (pages,) = store.database.query("PRAGMA page_count")[0]
+    store.database.query(f"PRAGMA max_page_count = {pages}")
+    for number in range(410):
+        memory.ledger.emitted(row(number))
+    for _ in range(20):
+        memory.remember({}, START_US)
+    assert kept(tmp_path) == []
+    store.database.query("PRAGMA max_page_count = 1000000")
+    counts = []
+    while not memory.ledger.is_empty:
+        memory.remember({}, START_US)
+        (notes,) = store.database.query("SELECT count(*) FROM plans")[0]
+        counts.append((len(kept(tmp_path)), notes))
+    assert counts == [(150, 0), (300, 0), (400, 1)], "what is missing is said when all else is there"
+    with snapshot(tmp_path / "state.db") as taken:
+        changes = BeatReader(taken).changes(beat_ledger.THE_SCHEDULER)
+    assert [(each.kind, each.why) for each in changes] == [("unwritten", "10 rows could not be written")]
+    remember(memory, *(row(number) for number in range(410, 600)))
+    assert len(kept(tmp_path)) == 590, "all at once again"
+
+
+def test_what_is_left_is_written_at_the_end_however_much_it_is(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beat_ledger, "CAUGHT_UP_AT_ONCE", 10)
+    memory = ScheduleMemory(store)
+    memory.ledger.not_written()
+    memory.ledger.leave_nothing()
+    remember(memory, *(row(number) for number in range(50)))
+    assert len(kept(tmp_path)) == 50
+
+
 def test_a_kill_in_the_middle_of_it_leaves_a_ledger_without_holes(tmp_path: Path) -> None:
     """Killed in the middle of writing and pruning, again and again: what is kept is whole, and bounded as before."""
     ends = []
