@@ -31,6 +31,7 @@ from kloros.units import seconds_to_us
 
 DEADLINE_SHARE = 0.25
 """How much of its interval a chained entry waits for the one before it, unless the file says otherwise."""
+DEFAULT_MISFIRE_LIMIT = 10
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -100,6 +101,7 @@ def _entry(name: str, table: EntrySettings, ecosystem: str, where: str, seed: st
     interval_s = within(f"{where}.interval_s", table.interval_s, shortest_s, longest_s)
     if not 0 <= table.offset_s < interval_s:
         raise Wrong(f"{where}.offset_s", table.offset_s, f"0 or more, and less than the interval of {interval_s:g} s")
+    misfire_limit = DEFAULT_MISFIRE_LIMIT if table.misfire_limit is None else table.misfire_limit
     if table.misfire_limit is not None and table.misfire != "all":
         raise Wrong(f"{where}.misfire_limit", table.misfire_limit, 'no such key here: it belongs to misfire = "all"')
     return Entry(
@@ -111,7 +113,7 @@ def _entry(name: str, table: EntrySettings, ecosystem: str, where: str, seed: st
         adaptive=table.adaptive,
         priority=int(within(f"{where}.priority", table.priority, -100, 100)),
         misfire=table.misfire,
-        misfire_limit=int(within(f"{where}.misfire_limit", table.misfire_limit or 10, 1, 1000)),
+        misfire_limit=int(within(f"{where}.misfire_limit", misfire_limit, 1, 1000)),
         min_interval_us=seconds_to_us(shortest_s),
         max_interval_us=seconds_to_us(longest_s),
         overlap=table.overlap,

@@ -59,6 +59,9 @@ WRONG = {
     "no limit": (
         'interval_s = 5\nmisfire = "all"\nmisfire_limit = -1', "entries.scan.misfire_limit", "-1", "1 to 1000",
     ),
+    "a limit of nothing": (
+        'interval_s = 5\nmisfire = "all"\nmisfire_limit = 0', "entries.scan.misfire_limit", "0", "1 to 1000",
+    ),
     "a priority of half": ("interval_s = 5\npriority = 0.5", "entries.scan.priority", "0.5", "a whole number"),
     "a priority without bounds": ("interval_s = 5\npriority = 1000", "entries.scan.priority", "1000", "-100 to 100"),
     "no ecosystem": ('interval_s = 5\necosystem = ""', "entries.scan.ecosystem", "''", "a name"),
