@@ -19,7 +19,7 @@ class Maintenance(msgspec.Struct, frozen=True):
 
     def merged(self, other: Maintenance) -> Maintenance:
         """The later change of the two."""
-        return other if other.changed_us > self.changed_us else self
+        return msgspec.structs.replace(other, reason=other.reason[:200]) if other.changed_us > self.changed_us else self
 
     def is_on(self, now_us: int) -> bool:
         """Suspended, and the agreed end has not come."""

@@ -8,6 +8,9 @@ from kloros.orchestration.schedule_entry import Beat, Entry, EntryState, Reason,
 from kloros.orchestration.timeline import glide, re_anchored
 from kloros.orchestration.wishes import Wish
 
+MOST_CHARACTERS = 1000
+"""Of the reasons given for what an entry does, however many have a say: a page of the tick has a hundred entries."""
+
 
 def numbered_due_us(state: EntryState) -> int:
     """The next moment of the grid that is not settled; in the past when it awaits the misfire policy."""
@@ -205,7 +208,7 @@ def retime(entry: Entry, state: EntryState, at_us: int) -> None:
             f"{source} ({each.cause}) × {each.pace:g}" if each.cause else f"{source} × {each.pace:g}"
             for source, each in wishes.pacing(state.wishes)
         )  # fmt: skip
-        state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, "; ".join(causes) or "as set")
+        state.plan(re_anchored(state.cursor_us, at_us, new_us), at_us, "; ".join(causes)[:MOST_CHARACTERS] or "as set")
 
 
 def next_expiry_us(state: EntryState) -> int | None:

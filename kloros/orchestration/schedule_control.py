@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from kloros.chembus.facts import ControlFacts
 from kloros.errors import ScheduleRefused
 from kloros.orchestration.schedule import Schedule
@@ -16,6 +18,15 @@ from kloros.orchestration.schedule_settings import (
 )
 from kloros.orchestration.wishes import OPERATOR
 from kloros.units import seconds_to_us
+
+LONGEST_TEXT = 200
+"""Of a text that a wish brings along; no name of an entry is as long."""
+
+
+def shortened(wish: ControlFacts) -> ControlFacts:
+    """The same wish, with texts that can be shown each second."""
+    texts = {"schedule": wish.schedule, "requester": wish.requester, "source": wish.source}
+    return msgspec.structs.replace(wish, **{key: text and text[:LONGEST_TEXT] for key, text in texts.items()})
 
 
 def apply(schedule: Schedule, wish: ControlFacts, now_us: int) -> tuple[str, Beat | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kloros.chembus.facts import TickEntry, TriggerFacts
-from kloros.orchestration.beat_rules import next_expiry_us, numbered_due_us
+from kloros.orchestration.beat_rules import MOST_CHARACTERS, next_expiry_us, numbered_due_us
 from kloros.orchestration.schedule import EntryView
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
 from kloros.orchestration.wishes import Wish, deciding
@@ -46,7 +46,7 @@ def why(beat: Beat) -> str | None:
         reasons.append(f"could not be emitted in time, {beat.missed} before it were missed")
     if beat.interval_us != beat.entry.interval_us:
         reasons.append(off_nominal(beat.entry, beat.interval_us, beat.pace, beat.causes))
-    return "; ".join(reasons) or None
+    return "; ".join(reasons)[:MOST_CHARACTERS] or None
 
 
 def off_nominal(entry: Entry, interval_us: int, pace: float, causes: Iterable[tuple[str, Wish]]) -> str:
@@ -91,7 +91,7 @@ def tick_entry(view: EntryView) -> TickEntry:
         emitted=state.emitted,
         priority=entry.priority,
         override_until_ts=None if until_us is None else us_to_seconds(until_us),
-        why=held(state) or why,
+        why=(held(state) or why or "")[:MOST_CHARACTERS] or None,
         adaptive=entry.adaptive,
         held=state.is_held,
         after=entry.after,

@@ -20,7 +20,7 @@ from kloros.orchestration.beat_ledger import BEAT_TABLES, THE_SCHEDULER
 from kloros.orchestration.beat_notes import BeatNotes
 from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
-from kloros.orchestration.schedule_control import apply
+from kloros.orchestration.schedule_control import LONGEST_TEXT, apply, shortened
 from kloros.orchestration.schedule_entry import Beat, Change
 from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
 from kloros.orchestration.schedule_memory import ScheduleMemory
@@ -96,7 +96,8 @@ class SchedulerDaemon(Daemon):
         if names:
             self._emit_due()
 
-    def _control(self, message: Message, wish: ControlFacts) -> None:
+    def _control(self, message: Message, facts: ControlFacts) -> None:
+        wish = shortened(facts)
         if wish.op == "reload":
             self._reload(wish.requester, message.id)
             return
@@ -123,7 +124,7 @@ class SchedulerDaemon(Daemon):
             self.schedule.suspend()
         else:
             self.schedule.unsuspend()
-        detail = f"maintenance {'on' if is_on else 'off'}: {self.maintenance.reason}".removesuffix(": ")
+        detail = f"maintenance {'on' if is_on else 'off'}: {self._maintenance_reason}".removesuffix(": ")
         self.memory.ledger.note(THE_SCHEDULER, Change(self.clock.wall_us(), "maintenance", why=detail))
         self.bus.emit("Q_SCHEDULE_CHANGED", ChangedFacts(op="maintenance", ok=True, detail=detail))
         self._emit_due()
@@ -225,7 +226,7 @@ class SchedulerDaemon(Daemon):
             maintenance=self.in_maintenance,
             maintenance_changed_ts=us_to_seconds(self.maintenance.changed_us),
             maintenance_until_ts=None if until_us is None else us_to_seconds(until_us),
-            maintenance_reason=self.maintenance.reason or None,
+            maintenance_reason=self._maintenance_reason or None,
             epoch=self.epoch,
             scheduler=self.zooid,
             page=page,
@@ -237,6 +238,10 @@ class SchedulerDaemon(Daemon):
                 synchronised=self.clock.synchronised(), steps=self.clock_steps, last_step_s=self.last_step_s or None
             ),
         )
+
+    @property
+    def _maintenance_reason(self) -> str:
+        return self.maintenance.reason[:LONGEST_TEXT]  # what is remembered may be longer
 
     # Control
 

@@ -12,8 +12,10 @@ from support.bench import Bench, bench
 
 from kloros.chembus.facts import ChangedFacts, TickFacts, TriggerFacts
 from kloros.clock import VirtualClock
+from kloros.daemon.maintenance import Maintenance
 from kloros.errors import ConfigError
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
+from kloros.orchestration.wishes import HOLD, Wish
 
 SCAN = '[entries.scan]\ninterval_s = 5\nsignal = "Q_TRIGGER_INTROSPECTION"\nadaptive = false\n'
 THINK = '[entries.think]\ninterval_s = 60\noffset_s = 3\nsignal = "Q_TRIGGER_CURIOSITY"\n'
@@ -229,6 +231,17 @@ class TestControl:
         table.advance(10.0)
         assert dues_s(table) == [5.0, 10.0]
 
+    def test_texts_of_any_length_do_not_silence_it(self, table: Table) -> None:
+        for source in ("x" * 500_000, "y"):
+            wish = {"op": "set_pace", "schedule": "think", "value": 0.5, "source": source, "requester": source}
+            table.say("Q_SCHEDULE_CONTROL", wish)
+            assert (answer(table).ok, answer(table).requester) == (True, source[:200])
+        table.say("Q_SCHEDULE_CONTROL", {"op": "pause", "schedule": "z" * 1_000_000})
+        assert "no such entry" in (answer(table).detail or "")
+        table.advance(5.0)
+        assert "xxx" in (last_tick(table).entries["think"].why or "")
+        assert table.daemon.counters.get("handler_failed") is None
+
     def test_the_answer_names_the_request(self, table: Table) -> None:
         request = table.outsider.emit("Q_SCHEDULE_CONTROL", {"op": "pause", "schedule": "scan"})
         table.settle()
@@ -323,6 +336,17 @@ class TestRestarts:
             assert [(due, facts.missed) for due, facts in zip(dues_s(after), triggers(after), strict=True)] == [
                 (30.0, 3)
             ]
+
+    def test_what_an_earlier_life_remembers_may_be_of_any_length(self, table: Table, tmp_path: Path) -> None:
+        now_us = table.clock.wall_us()
+        table.daemon.schedule.wish("think", "x" * 600_000, Wish(HOLD, cause="y" * 600_000), now_us)
+        table.daemon.store.put("maintenance", Maintenance(True, now_us, now_us + 3_000_000, "z" * 1_100_000))
+        table.advance(1.0)
+        with scheduler(tmp_path, table.clock) as after:
+            tick = last_tick(after)
+            assert (tick.entries["think"].held, tick.maintenance_reason) == (True, "z" * 200)
+            after.advance(5.0)
+            assert not last_tick(after).maintenance
 
     def test_pauses_paces_and_counters_are_remembered(self, table: Table, tmp_path: Path) -> None:
         table.advance(5.0)

@@ -36,5 +36,9 @@ def test_it_ends_by_itself_at_the_agreed_moment() -> None:
     assert not state.is_on(500)
 
 
+def test_a_reason_is_kept_as_long_as_can_be_told_each_second() -> None:
+    assert len(Maintenance().merged(Maintenance(suspended=True, changed_us=1, reason="x" * 1_000_000)).reason) == 200
+
+
 def test_when_off_nothing_expires() -> None:
     assert Maintenance(suspended=False, until_us=500).expires_us() is None
