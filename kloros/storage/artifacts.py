@@ -28,11 +28,10 @@ from kloros.errors import ArtifactRefused
 PARAMETERS = "parameters.toml"
 MANIFEST = "manifest.json"
 CURRENT = "current"
-_PREVIOUS = ".previous"
 CODE_SUFFIX = ".py"
 MAX_FILES = 64
 MAX_FILE_BYTES = 1 << 20
-_GONE = ".gone-"
+_PREVIOUS, _GONE = ".previous", ".gone-"
 
 _MODULE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
@@ -166,8 +165,9 @@ def make_current(root: Path, module: str, version: str, sha256: str | None = Non
     """Put a version in force, in one step. Raises as `verify` does, and OSError when the disk refuses."""
     artifact = verify(root, module, version, sha256)
     folder = root / module
-    if (before := current_version(root, module)) not in (None, version):
-        _link(folder, _PREVIOUS, str(before))
+    with suppress(OSError):
+        if (before := str((folder / CURRENT).readlink())) != version:
+            _link(folder, _PREVIOUS, before)
     _link(folder, CURRENT, version)
     _sync(folder)
     return artifact
@@ -175,8 +175,7 @@ def make_current(root: Path, module: str, version: str, sha256: str | None = Non
 
 def _link(folder: Path, name: str, version: str) -> None:
     link = folder / f".{name}-{os.getpid()}"
-    with suppress(FileNotFoundError):
-        link.unlink()
+    link.unlink(missing_ok=True)
     link.symlink_to(version)
     link.replace(folder / name)
 
@@ -197,8 +196,8 @@ def prune(root: Path, module: str, keep: int, spare: Collection[str] = ()) -> li
     for left in folder.glob(f"{_GONE}*"):
         shutil.rmtree(left, ignore_errors=True)
     spared = {*spare, current_version(root, module)}
-    with suppress(OSError):
-        spared.add(str((folder / _PREVIOUS).readlink()))  # a swap on probation may go back to it
+    with suppress(OSError):  # a swap on probation may go back to it
+        spared.add(str((folder / _PREVIOUS).readlink()))
     found = [each for each in folder.iterdir() if _VERSION.fullmatch(each.name) and not each.is_symlink()]
     ours = [each for each in found if each.is_dir() and each.name != CURRENT and each.stat().st_uid == os.geteuid()]
     versions = sorted(ours, key=_age, reverse=True)
