@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from kloros.consumers.introspection.findings import Severity
-from kloros.consumers.introspection.scanners.disk import real_mounts
 from kloros.consumers.introspection.scanners.journal import grouped
 from kloros.consumers.introspection.scanners.thresholds import Levels
 from kloros.consumers.introspection.scanners.unit_states import (
@@ -18,6 +17,7 @@ from kloros.consumers.introspection.scanners.unit_states import (
 )
 from kloros.machine.journal_reader import Entry, text_of
 from kloros.machine.meminfo import parse_meminfo
+from kloros.machine.mounts import real_mounts
 from kloros.machine.pressure import parse_pressure
 
 LEVELS = Levels(medium_percent=80, high_percent=90, critical_percent=99, leave_percent=70)

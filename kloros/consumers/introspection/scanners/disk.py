@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 
@@ -13,14 +12,10 @@ from kloros.consumers.introspection.findings import Severity, Symptom
 from kloros.consumers.introspection.scanners.base import Now
 from kloros.consumers.introspection.scanners.thresholds import Levels, ScannerSettings
 from kloros.errors import CannotObserve
+from kloros.machine.mounts import Mount, real_mounts
 from kloros.machine.names import readable
 
 MIB = 1024 * 1024
-# Images that are full by nature. Read-only mounts cannot be told by their options: a hardened service sees all of them
-# read-only; what counts is the file system's own state.
-_IMAGES = {"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"}
-# Not backed by a device of their own, yet they hold data and can be full.
-_ALSO_REAL = {"zfs", "overlay", "virtiofs", "9p"}
 
 
 class DiskSettings(ScannerSettings, frozen=True):
@@ -30,15 +25,6 @@ class DiskSettings(ScannerSettings, frozen=True):
     fill: Levels = Levels(medium_percent=90, high_percent=95, critical_percent=99, leave_percent=87)
     inodes: Levels = Levels(medium_percent=90, high_percent=95, critical_percent=99, leave_percent=87)
     roomy_free_mib: Annotated[float, msgspec.Meta(ge=0)] = 20_480
-
-
-class Mount(NamedTuple):
-    """One mounted file system."""
-
-    device: str
-    point: str
-    fstype: str
-    source: str
 
 
 class DiskScanner:
@@ -63,7 +49,7 @@ class DiskScanner:
                 state = os.statvfs(mount.point)
             except OSError:  # not ours to look into, or unmounted since
                 continue
-            told = Mount(*map(readable, mount))
+            told = mount._replace(point=readable(mount.point), source=readable(mount.source))
             symptoms += self._judge_fill(told, state) + self._judge_inodes(told, state)
         return symptoms
 
@@ -118,35 +104,3 @@ class DiskScanner:
                 sustains=severity is None,
             )
         ]
-
-
-def real_mounts(mountinfo: str, filesystems: str) -> list[Mount]:
-    """The file systems worth watching, once each, under their shortest path.
-
-    mountinfo, filesystems: the text of /proc/self/mountinfo and /proc/filesystems.
-    """
-    pseudo = {line.split()[1] for line in filesystems.splitlines() if line.startswith("nodev")} - _ALSO_REAL
-    shortest: dict[str, Mount] = {}
-    for mount, writable in _parse(mountinfo.split("\n")):
-        if mount.fstype in pseudo or mount.fstype in _IMAGES or mount.fstype.startswith("fuse.") or not writable:
-            continue
-        known = shortest.get(mount.device)
-        if known is None or len(mount.point) < len(known.point):
-            shortest[mount.device] = mount
-    return sorted(shortest.values(), key=lambda mount: mount.point)
-
-
-def _parse(lines: Iterable[str]) -> Iterable[tuple[Mount, bool]]:
-    """(mount, whether the file system itself is writable) per line; see proc_pid_mountinfo(5)."""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        place, rest = before.split(" "), after.split(" ")  # the kernel escapes that space, and no other
-        if len(place) < 6 or len(rest) < 3:
-            continue
-        yield Mount(place[2], _unescape(place[4]), rest[0], _unescape(rest[1])), "ro" not in rest[2].split(",")
-
-
-def _unescape(text: str) -> str:
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text

@@ -7,14 +7,14 @@ from kloros.consumers.investigation.troubles import path_in, port_in, ports_amon
 from kloros.errors import CannotObserve
 from kloros.machine import programs, users
 from kloros.machine.deadline import Deadline
-from kloros.machine.mounts import mounts
+from kloros.machine.mounts import Room, mounts
 from kloros.machine.names import readable
 from kloros.machine.unit_state import UnitState, active_state, changed_at
 from kloros.machine.whole import Machine
 from kloros.units import US_PER_S
 
 _MOST_DEPENDENCIES = 60
-_LITTLE_ROOM = 1 << 20
+_LITTLE_ROOM, _LITTLE_SHARE = 1 << 20, 0.01
 _STRONG = ("Requires", "Requisite", "BindsTo")
 _NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
 _FAULTS = {
@@ -87,14 +87,20 @@ def _look_at_path(evidence: Evidence, path: str | None, state: UnitState, troubl
 
 def _look_at_room(evidence: Evidence, path: str | None, machine: Machine) -> None:
     """Which file system is full, and whether it still is: the one of the path, else any that is."""
-    full = [mount for mount in mounts(machine.proc, path) if mount.free_bytes < _LITTLE_ROOM or mount.free_inodes == 0]
-    for mount in full[:3]:
-        what = "no inodes" if mount.free_inodes == 0 else f"{size(mount.free_bytes)} of {size(mount.total_bytes)}"
-        evidence.note(f"{readable(mount.point)}: {what} free")
+    rooms = mounts(machine.proc, path)
+    full = [room for room in rooms if _is_full(room)]
+    for room in full[:3]:
+        what = "no inodes" if room.free_inodes == 0 else f"{size(room.free_bytes)} of {size(room.total_bytes)}"
+        evidence.note(f"{readable(room.point)}: {what} free")
     if full:
         evidence.saw(full_mount=readable(full[0].point))
-    elif path is not None and not path.startswith("/dev/"):
+    elif rooms and path is not None and not path.startswith("/dev/"):
         evidence.saw(has_room_now=True)
+
+
+def _is_full(room: Room) -> bool:
+    """Little is left, and little of it: a small one is not full because it is small."""
+    return room.free_bytes < min(_LITTLE_ROOM, _LITTLE_SHARE * room.total_bytes) or room.free_inodes == 0
 
 
 def _look_at_ports(evidence: Evidence, unit: str, ports: list[int | None], machine: Machine) -> None:
