@@ -96,7 +96,17 @@ def real_mounts(mountinfo: str, filesystems: str, also: Iterable[str] = ()) -> l
         before = shortest.get(mount.device)
         if before is None or len(mount.point) < len(before.point):
             shortest[mount.device] = mount
-    return sorted(shortest.values(), key=lambda mount: mount.point)
+    found = [mount for mount in shortest.values() if not _is_layer(mount, known, shortest)]
+    return sorted(found, key=lambda mount: mount.point)
+
+
+def _is_layer(mount: Mount, known: Iterable[Mount], watched: Iterable[str]) -> bool:
+    """Whether it is an overlay, as of a container, that fills only with the file system it writes to."""
+    if mount.fstype != "overlay" or mount.point == "/":
+        return False
+    upper = next((option for option in mount.options if option.startswith("upperdir=")), "")
+    below = mount_of(_unescape(upper.removeprefix("upperdir=")), known)
+    return below is not None and below.device in watched
 
 
 def parse_mounts(mountinfo: str) -> list[Mount]:

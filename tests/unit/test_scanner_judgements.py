@@ -68,6 +68,26 @@ def test_a_container_on_an_overlay_is_watched() -> None:
     assert [mount.point for mount in real_mounts(line, FILESYSTEMS)] == ["/"]
 
 
+def overlay(number: int, upper: str) -> str:
+    return f"5{number} 24 0:5{number} / /var/lib/c/{number} rw - overlay overlay rw,lowerdir=/l,upperdir={upper}\n"
+
+
+def test_the_overlays_of_containers_fill_only_with_the_disk_that_they_write_to() -> None:
+    layers = "".join(overlay(number, f"/srv/c/{number}") for number in range(3))
+    assert [mount.point for mount in real_mounts(MOUNTINFO + layers, FILESYSTEMS)] == ["/", "/boot efi"]
+
+
+@pytest.mark.parametrize("upper", ["/run/c", "/mnt/nas/c", "c"])
+def test_an_overlay_that_writes_where_nobody_watches_is_watched_itself(upper: str) -> None:
+    points = [mount.point for mount in real_mounts(MOUNTINFO + overlay(1, upper), FILESYSTEMS)]
+    assert points == ["/", "/boot efi", "/var/lib/c/1"]
+
+
+def test_the_root_is_watched_though_it_is_an_overlay_on_a_watched_disk() -> None:
+    line = "1 0 0:39 / / rw - overlay overlay rw,lowerdir=/,upperdir=/boot\\040efi/up\n"
+    assert "/" in [mount.point for mount in real_mounts(MOUNTINFO.split("\n", 1)[1] + line, FILESYSTEMS)]
+
+
 def test_pressure_is_read_with_and_without_full() -> None:
     text = "some avg10=0.91 avg60=0.55 avg300=0.16 total=4443747\nfull avg10=0.00 avg60=1.50 avg300=0.00 total=0\n"
     assert parse_pressure(text) == {"some": (0.91, 0.55, 4443747), "full": (0.0, 1.5, 0)}
