@@ -7,12 +7,22 @@ from typing import Any
 from tests.systemd.suite import Suite
 from tests.systemd.system import wait_for
 
+# Restarted more often than its start limit allows, but not within its time, and then not restarted any more.
+SLOW_LOOP = """\
+ExecStart=/bin/sh -c 'echo >>/run/tries; test $$(wc -l </run/tries) -le 6 || exit 9; exit 1'
+Restart=on-failure
+RestartSec=300ms
+RestartPreventExitStatus=9
+[Unit]
+StartLimitIntervalSec=1s
+StartLimitBurst=5"""
 WAYS_TO_BREAK = {
     "no-program": ("ExecStart=/opt/no/such/program", "203/EXEC"),
     "no-user": ("User=nobody-knows-him\nExecStart=/bin/true", "217/USER"),
     "bad-exit": ("Type=oneshot\nExecStart=/bin/sh -c 'exit 3'", "status 3"),
     "killed": ("ExecStart=/bin/sh -c 'kill -KILL $$$$'", "signal 9"),
     "crash-loop": ("ExecStart=/bin/false\nRestart=always\nRestartSec=50ms", "started too often"),
+    "slow-loop": (SLOW_LOOP, "try-slow-loop.service failed: exit-code, status 9"),
 }
 HEALTHY = {
     "long-oneshot": "Type=oneshot\nExecStart=/bin/sleep 600",

@@ -119,11 +119,17 @@ def test_why_a_unit_ended_reads_as_systemd_says_it(unit: UnitFacts, why: str) ->
     assert why in judge_failed(unit).summary
 
 
-def test_a_unit_that_used_up_its_starts_was_given_up() -> None:
-    crashed = failed(result="exit-code", main_code=1, main_status=1, restarts=5, start_burst=5)
+def test_a_unit_that_used_up_its_starts_and_got_no_further_one_was_given_up() -> None:
+    crashed = failed(result="exit-code", main_code=1, main_status=1, restarts=5, start_burst=5, was_to_restart=True)
     assert judge_failed(crashed).problem == "start_limited"
     assert judge_failed(crashed._replace(restarts=0)).problem == "failed"
     assert judge_failed(crashed._replace(start_burst=0)).problem == "failed"
+    assert judge_failed(failed(result="start-limit-hit")).problem == "start_limited"
+
+
+def test_a_unit_that_failed_after_many_restarts_in_weeks_was_not_given_up() -> None:
+    stopped_badly = failed(result="exit-code", main_code=1, main_status=143, restarts=7, start_burst=5)
+    assert judge_failed(stopped_badly).problem == "failed"
 
 
 @pytest.mark.parametrize(

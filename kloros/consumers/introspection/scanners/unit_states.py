@@ -23,7 +23,10 @@ _KILLED_OR_DUMPED = (2, 3)  # CLD_KILLED, CLD_DUMPED of waitid(2)
 
 
 class UnitFacts(NamedTuple):
-    """What was read of one unit. None: it has no such property."""
+    """What was read of one unit. None: it has no such property.
+
+    was_to_restart: whether it came to its state from waiting for its restart, not from running.
+    """
 
     name: str
     active: str
@@ -33,6 +36,7 @@ class UnitFacts(NamedTuple):
     main_status: int | None = None
     restarts: int | None = None
     start_burst: int | None = None
+    was_to_restart: bool = False
     in_state_s: float | None = None
 
 
@@ -47,11 +51,18 @@ class Verdict(NamedTuple):
 
 def judge_failed(unit: UnitFacts) -> Verdict:
     """A unit in the state `failed`."""
-    restarts, burst = unit.restarts or 0, unit.start_burst or 0
-    gave_up = unit.result == "start-limit-hit" or 0 < burst <= restarts
+    gave_up = unit.result == "start-limit-hit" or _lost_its_restart(unit)
     how = f"{unit.name} {'was started too often and given up' if gave_up else 'failed'}: {explain(unit)}"
     problem = "start_limited" if gave_up else "failed"
     return Verdict(problem, Severity.HIGH, how, evidence_of(unit, problem))
+
+
+def _lost_its_restart(unit: UnitFacts) -> bool:
+    """Whether systemd refused to restart it again: the result then still tells of the crash before.
+
+    The restarts alone do not say so: they are counted since it was last started by hand, be that weeks ago.
+    """
+    return unit.was_to_restart and 0 < (unit.start_burst or 0) <= (unit.restarts or 0)
 
 
 def judge_stuck(unit: UnitFacts, stuck_after_s: float) -> Verdict | None:

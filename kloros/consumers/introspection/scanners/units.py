@@ -154,8 +154,15 @@ class UnitsScanner:
             main_status=self._read(row, "ExecMainStatus") if is_service else None,
             restarts=self._read(row, "NRestarts") if is_service else None,
             start_burst=self._bus.read(row.path, "Unit", "StartLimitBurst") if is_service else None,
+            was_to_restart=is_service and self._was_to_restart(row),
             in_state_s=now.monotonic_s - changed_us / US_PER_S if changed_us else None,
         )
+
+    def _was_to_restart(self, row: UnitRow) -> bool:
+        """A process that is started leaves `inactive` before its end, a unit that waits for its restart after it."""
+        left_us = self._bus.read(row.path, "Unit", "InactiveExitTimestampMonotonic")
+        ended_us = self._read(row, "ExecMainExitTimestampMonotonic")
+        return bool(left_us) and left_us >= (ended_us or 0)
 
     def _read(self, row: UnitRow, name: str) -> Any:
         return self._bus.read(row.path, row.kind.capitalize(), name)
