@@ -31,6 +31,15 @@ HEALTHY = {
     "done": "Type=oneshot\nExecStart=/bin/true",
 }
 RUNS = "ExecStart=/bin/sleep infinity"
+NEEDS_STOCK = "[Install]\nWantedBy=multi-user.target\n[Unit]\nAfter=try-stock.service\nRequires=try-stock.service"
+# All are enabled and require what fails; the first two run until then.
+DEPENDENTS = {
+    "shop": f"{RUNS}\n{NEEDS_STOCK}",
+    "bound": f"{RUNS}\n{NEEDS_STOCK}\nBindsTo=try-stock.service",
+    "ended": f"ExecStart=/bin/true\n{NEEDS_STOCK}",
+    "unmet": f"{RUNS}\n{NEEDS_STOCK}\nConditionPathExists=/none",
+    "by-hand": f"{RUNS}\n{NEEDS_STOCK}",
+}
 
 
 def lay_down(suite: Suite, units: dict[str, str]) -> None:
@@ -64,6 +73,33 @@ def test_each_broken_unit_is_one_gap_that_says_why_and_healthy_ones_are_none(sui
         wait_for(lambda: names(heard(), "CAPABILITY_RESTORED", "unit_unhealthy") == sorted(broken), 20, "all restored")
         suite.wait_for_cycles(4, since=suite.machine.journal_mark())
         assert names(heard(), "CAPABILITY_GAP", "unit_unhealthy") == sorted(broken)
+
+
+def test_a_restart_that_fails_holds_up_what_ran_and_not_what_was_down_before(suite: Suite) -> None:
+    suite.schedule(introspection_scan=0.5)
+    suite.start("kloros-chem-proxy")
+    machine, dependents = suite.machine, [f"try-{name}.service" for name in DEPENDENTS]
+    stock = "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'test -e /srv/stock'"
+    with suite.listening("CAPABILITY_GAP", "CAPABILITY_RESTORED") as heard:
+        lay_down(suite, {"stock": stock} | DEPENDENTS)
+        machine.run("touch", "/srv/stock")
+        machine.systemctl("enable", "--quiet", *dependents)
+        machine.systemctl("start", *dependents)
+        machine.systemctl("stop", "try-by-hand")
+        machine.run("sleep", "11")  # until then it could have been for the restart
+        machine.run("rm", "/srv/stock")
+        machine.systemctl("restart", "try-stock", check=False)
+        suite.start()
+        held_up = ["try-bound.service", "try-shop.service"]
+        told = sorted([*held_up, "try-stock.service"])
+        wait_for(lambda: names(heard(), "CAPABILITY_GAP", "unit_unhealthy") == told, 20, "a gap for each")
+        machine.run("touch", "/srv/stock")
+        machine.systemctl("start", "try-stock")
+        wait_for(lambda: names(heard(), "CAPABILITY_RESTORED", "unit_unhealthy"), 20, "the required one restored")
+        assert names(heard(), "CAPABILITY_RESTORED", "unit_unhealthy") == ["try-stock.service"]
+        machine.systemctl("start", *held_up)
+        wait_for(lambda: names(heard(), "CAPABILITY_RESTORED", "unit_unhealthy") == told, 20, "all restored")
+        assert names(heard(), "CAPABILITY_GAP", "unit_unhealthy") == told
 
 
 def test_a_service_that_crashes_for_ever_is_found_flapping(suite: Suite) -> None:
