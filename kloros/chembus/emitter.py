@@ -8,13 +8,13 @@ from typing import Any
 
 from kloros.chembus.bus import BusCounters
 from kloros.chembus.declaration import Delivery, Signal, Vocabulary
-from kloros.chembus.envelope import Codec, Message, codec_for
+from kloros.chembus.envelope import MAX_TOPIC_BYTES, Codec, Message, codec_for
 from kloros.chembus.facts import Facts, HeartbeatFacts
 from kloros.chembus.incarnation import new_pub
 from kloros.chembus.journal.contract import Entry
 from kloros.chembus.ratelimit import TokenBucket
 from kloros.clock import Clock
-from kloros.errors import RateLimited, UnknownSignal
+from kloros.errors import BusError, RateLimited, UnknownSignal
 
 MAX_LINES = 32_768  # signals one publisher can number before it takes a new name; a scheduler has one per entry
 MAX_SENT = 2_000  # signals a HEARTBEAT speaks of, so that it stays a small message
@@ -188,6 +188,8 @@ class Emitter:
         self._counters.emitted += 1
 
     def _open_line(self, name: str) -> _Line:
+        if len(name.encode(errors="surrogatepass")) > MAX_TOPIC_BYTES:
+            raise BusError(detail=f"the name of a signal has at most {MAX_TOPIC_BYTES} bytes, {name[:40]}... has more")
         try:
             signal: Signal | None = self._vocabulary.lookup(name)
         except UnknownSignal:

@@ -21,6 +21,7 @@ from kloros.errors import BadFacts, Oversize
 SCHEMA_VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 20  # refused at emit and at receive
 MAX_FRAME_BYTES = 16 << 20  # the proxy hangs up on a peer that sends more
+MAX_TOPIC_BYTES = 1024  # as well: every receiver keeps what it heard of each topic
 DEFAULT_CHANNEL = "legacy"
 
 Text = Annotated[str, Meta(max_length=1024)]

@@ -13,6 +13,7 @@ from kloros.chembus.bus import BusCounters, Loss, Refusal
 from kloros.chembus.declaration import Signal, Vocabulary
 from kloros.chembus.envelope import (
     MAX_MESSAGE_BYTES,
+    MAX_TOPIC_BYTES,
     SCHEMA_VERSION,
     Message,
     RefusalReason,
@@ -159,6 +160,9 @@ class Receiver:
 
     def _open_route(self, topic: bytes) -> _Route | None:
         if topic.startswith(JOIN_PREFIX):
+            return None
+        if len(topic) > MAX_TOPIC_BYTES:
+            self.refuse(RefusalReason.OVERSIZE, topic, f"a topic of {len(topic)} bytes")
             return None
         try:
             name = topic.decode()

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import zmq
 
+from kloros.chembus.bus import BusCounters
 from kloros.chembus.endpoints import Endpoints
-from kloros.chembus.envelope import MAX_FRAME_BYTES
+from kloros.chembus.envelope import MAX_FRAME_BYTES, MAX_TOPIC_BYTES
 from kloros.chembus.proxy import Forwarder
+from kloros.chembus.receiver import Receiver
+from kloros.chembus.vocabulary import VOCABULARY
 from kloros.chembus.zmq_bus import ZmqBus
+from kloros.clock import SystemClock
 
 OpenBus = Callable[..., ZmqBus]
 WaitFor = Callable[..., None]
@@ -67,6 +71,7 @@ GARBAGE = {
     "schema 99": ((b"TEST", old_message(schema_version=99)), "schema_version"),
     "another topic": ((b"TEST", old_message(signal="OTHER")), "wrong_topic"),
     "a topic that is not UTF-8": ((b"TEST\xff\xfe", old_message()), "wrong_topic"),
+    "a topic of a megabyte": ((b"TEST" * (1 << 18), old_message()), "oversize"),
     "unknown signal": ((b"TEST_UNHEARD_OF", old_message(signal="TEST_UNHEARD_OF")), "unknown_signal"),
     "10 MB": ((b"TEST", old_message(trace="x" * 10_000_000)), "oversize"),
     "stale": ((b"Q_TRIGGER_INTROSPECTION", old_message(signal="Q_TRIGGER_INTROSPECTION", ts=1.5e9)), "stale"),
@@ -120,6 +125,18 @@ def test_many_strange_topics_do_not_fill_memory(shout: Shout, open_bus: OpenBus,
             bus.receive(limit=1000)
     wait_for(lambda: (bus.receive(limit=1000), bus.counters.received == 6_000)[1], limit_s=30)
     assert bus.counters.gap == 0
+
+
+def test_a_topic_that_is_too_long_is_refused_each_time_and_kept_nowhere() -> None:
+    """Every process hears HEARTBEAT, and with it whatever begins like that."""
+    counters = BusCounters()
+    receiver = Receiver(clock=SystemClock(), vocabulary=VOCABULARY, counters=counters)
+    longest = b"HEARTBEAT".ljust(MAX_TOPIC_BYTES, b"x")
+    for topic in (longest, longest + b"x", longest + b"x"):
+        assert receiver.accept(topic, b"{}") is None
+    assert counters.refused == {"oversize": 2}
+    assert max(len(refusal.topic) for refusal in receiver.recent_refusals) < 100
+    assert [len(topic) for topic in receiver._routes] == [MAX_TOPIC_BYTES]
 
 
 def test_random_noise(shout: Shout, open_bus: OpenBus, wait_for: WaitFor) -> None:

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from kloros.chembus import emitter
 from kloros.chembus.bus import BusCounters
 from kloros.chembus.emitter import MAX_SENT, Emitter
-from kloros.chembus.envelope import MAX_MESSAGE_BYTES
+from kloros.chembus.envelope import MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES
 from kloros.chembus.vocabulary import suite_vocabulary
 from kloros.clock import VirtualClock
+from kloros.errors import BusError
 
 
 class Wire:
     """What an emitter sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, open_facts: bool = False) -> None:
         self.up = True
         self.frames: list[tuple[bytes, bytes]] = []
         self.counters = BusCounters()
@@ -24,6 +27,7 @@ class Wire:
             clock=VirtualClock(),
             vocabulary=suite_vocabulary(),
             counters=self.counters,
+            open_facts=open_facts,
         )
 
     def send(self, topic: bytes, body: bytes) -> bool:
@@ -61,6 +65,15 @@ def test_the_farewell_of_one_with_very_many_signals_is_a_small_message() -> None
     sent = json.loads(body)["facts"]["sent"]
     assert len(sent) == MAX_SENT
     assert f"Q_TRIGGER_{'X' * 50}_{MAX_SENT + 499}" in sent
+
+
+def test_a_name_that_receivers_would_refuse_is_not_taken_and_its_publisher_can_still_say_farewell() -> None:
+    wire = Wire(open_facts=True)
+    assert wire.emitter.emit("ü" * (MAX_TOPIC_BYTES // 2))
+    with pytest.raises(BusError, match="at most 1024 bytes"):
+        wire.emitter.emit("ü" * (MAX_TOPIC_BYTES // 2) + "X")
+    wire.emitter.farewell()
+    assert [topic for topic, _ in wire.frames][1:] == [b"HEARTBEAT"]
 
 
 def test_who_said_nothing_says_no_farewell() -> None:
