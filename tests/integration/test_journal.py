@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.envelope import Message
+from kloros.chembus.journal import wire
 from kloros.chembus.journal.client import JournalClient
-from kloros.chembus.journal.contract import Appended, Entry, NotKept, Page
+from kloros.chembus.journal.contract import MAX_SIGNALS, Appended, Entry, NotKept, Page
 from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.pub import ChemPub
@@ -157,6 +159,7 @@ def status(client: JournalClient) -> dict[str, list[dict[str, object]]]:
         Entry("", "FLAG_FOR_REVIEW", BODY),
         Entry("a" * 300, "FLAG_FOR_REVIEW", BODY),
         Entry("a.1", "", BODY),
+        Entry("a.1", "F" * 1025, BODY),
         Entry("a.1", "FLAG_FOR_REVIEW", b"not json"),
         Entry("a.1", "FLAG_FOR_REVIEW", b"{" + b" " * (1 << 20) + b'"a":1}'),
     ],
@@ -192,6 +195,56 @@ def test_garbage_is_counted_and_harms_nobody(
     context.term()
     assert journal.counters["refused_bad"] == 6
     assert journal.alive()
+
+
+FETCH: dict[str, Any] = {"request": 1, "consumer": "tester", "signals": ["*"], "after": 0, "limit": 10}
+BEYOND_BOUNDS: dict[str, Callable[[str], tuple[bytes, bytes]]] = {
+    "a surplus element, nested deeply": lambda _: (wire.APPEND, b"\x93\x01\x90" + b"\x91" * 5_000 + b"\x01"),
+    "a place that SQLite cannot hold": lambda journal: fetching(journal, after=2**63),
+    "a place before the first": lambda journal: fetching(journal, after=-1),
+    "too many prefixes": lambda journal: fetching(journal, signals=[f"S{number}*" for number in range(1_200)]),
+    "too many signals": lambda journal: fetching(journal, signals=[f"S{number}" for number in range(260_000)]),
+    "a name without end": lambda journal: fetching(journal, consumer="x" * 1_025),
+    "a consumer that is too far": lambda journal: (
+        wire.COMMITTED,
+        wire.encode(wire.Committed("tester", ["*"], journal, 2**64 - 1)),
+    ),
+}
+
+
+def fetching(journal: str, **changes: Any) -> tuple[bytes, bytes]:
+    return wire.FETCH, wire.encode(wire.Fetch(**{**FETCH, **changes}, journal=journal))
+
+
+@pytest.mark.parametrize("kind", BEYOND_BOUNDS)
+def test_a_request_beyond_its_bounds_is_counted_and_the_next_one_answered(
+    kind: str, journal: JournalServer, endpoints: Endpoints, asking: Callable[[], JournalClient]
+) -> None:
+    name = page_of(asking(), "", 0).journal
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.DEALER) as socket:
+        assert endpoints.journal
+        socket.set(zmq.LINGER, 0)
+        socket.connect(endpoints.journal)
+        for frames in (BEYOND_BOUNDS[kind](name), (wire.STATUS, wire.encode(wire.StatusAsked(7)))):
+            socket.send_multipart(frames)
+        assert socket.poll(5_000)  # what was asked after it, by the same peer
+        assert wire.decode(*socket.recv_multipart()).request == 7
+    context.term()
+    assert journal.counters["refused_bad"] == 1
+    assert journal.alive()
+
+
+def test_as_many_signals_as_a_consumer_may_name_are_read(
+    journal: JournalServer, asking: Callable[[], JournalClient]
+) -> None:
+    client, done, pages = asking(), list[Appended | NotKept](), list[Page]()
+    client.append([Entry("a.1", "FLAG_FOR_REVIEW", BODY)], done.append)
+    assert client.wait(lambda: bool(done), 5.0)
+    name = page_of(client, "", 0).journal
+    client.fetch("tester", [*(f"S{number}*" for number in range(MAX_SIGNALS - 1)), "FLAG_*"], name, 0, 9, pages.append)
+    assert client.wait(lambda: bool(pages), 5.0)
+    assert [row[0] for row in pages[0].rows] == [1]
 
 
 def test_what_was_asked_before_there_was_a_journal_is_answered_when_there_is(

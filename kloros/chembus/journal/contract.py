@@ -8,10 +8,13 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from kloros.chembus.envelope import MAX_TOPIC_BYTES
+
 JOURNAL_SOCKET = "bus.journal"
 MAX_ENTRIES = 1_000  # of one append
 MAX_ROWS = 5_000  # of one page
 MAX_PAGE_BYTES = 2 << 20
+MAX_SIGNALS = 500  # that a consumer names; SQLite takes an expression of a thousand
 MAX_ID_CHARS = 256
 _OFFSET = b',"offset":'
 _OFFSET_BYTES = 32  # at the end of an envelope, where `with_offset` puts it
@@ -174,6 +177,8 @@ def objection(entry: Entry, limit_bytes: int) -> str | None:
         return f"an id has 1 to {MAX_ID_CHARS} characters"
     if not entry.signal:
         return "it names no signal"
+    if len(entry.signal.encode(errors="surrogatepass")) > MAX_TOPIC_BYTES:
+        return f"the name of a signal has at most {MAX_TOPIC_BYTES} bytes"
     if len(entry.body) > limit_bytes:
         return f"{entry.signal} of {len(entry.body)} bytes; a message may be at most {limit_bytes}"
     body = entry.body.strip()

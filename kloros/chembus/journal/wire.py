@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from kloros.chembus.journal.contract import Appended, Entry, NotKept, Page, Told
+from kloros.chembus.envelope import MAX_TOPIC_BYTES
+from kloros.chembus.journal.contract import MAX_SIGNALS, Appended, Entry, NotKept, Page, Told
 
 JOURNAL_VERSION: Final = 1
+Offset = Annotated[int, Meta(ge=0, le=2**53)]
+Name = Annotated[str, Meta(max_length=MAX_TOPIC_BYTES)]
+Names = Annotated[list[Name], Meta(max_length=MAX_SIGNALS)]
 APPEND: Final = b"A"
 FETCH: Final = b"F"
 COMMITTED: Final = b"C"
@@ -41,20 +46,20 @@ class Fetch(msgspec.Struct, array_like=True, frozen=True):
     """See VERBS."""
 
     request: int
-    consumer: str
-    signals: list[str]
+    consumer: Name
+    signals: Names
     journal: str
-    after: int
+    after: Offset
     limit: int
 
 
 class Committed(msgspec.Struct, array_like=True, frozen=True):
     """See VERBS."""
 
-    consumer: str
-    signals: list[str]
+    consumer: Name
+    signals: Names
     journal: str
-    offset: int
+    offset: Offset
 
 
 class StatusAsked(msgspec.Struct, array_like=True, frozen=True):
@@ -89,7 +94,10 @@ def decode(verb: bytes, payload: bytes) -> Any:
     decoder = _DECODERS.get(verb)
     if decoder is None:
         raise msgspec.ValidationError(f"unknown verb {verb[:8]!r}")
-    return decoder.decode(payload)
+    try:
+        return decoder.decode(payload)
+    except RecursionError as error:  # also of a surplus element, which is read only to be passed over
+        raise msgspec.ValidationError(str(error)) from None
 
 
 def verb_of(answer: Appended | Page | NotKept | Told) -> bytes:
