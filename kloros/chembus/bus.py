@@ -45,6 +45,7 @@ class BusCounters:
     duplicate: int = 0
     gap: int = 0
     drop: int = 0
+    unannounced: int = 0  # losses that are counted, and that the bus would not let us tell of
     forgotten: int = 0  # (publisher, signal) pairs that fell out of the bounded table
     refused: Counter[RefusalReason] = field(default_factory=Counter)
 

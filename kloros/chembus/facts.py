@@ -19,6 +19,8 @@ EpochSeconds = Annotated[float, Meta(ge=0, le=253_402_300_799)]
 Positive = Annotated[float, Meta(gt=0)]
 Duration = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+SignalName = Annotated[str, Meta(max_length=1024)]
+"""Such as any topic: a loss of it must fit into the message that tells of it."""
 
 
 class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -171,7 +173,7 @@ class HeartbeatFacts(Facts, kw_only=True):
     backlog: Count | None = None
     detail: str | None = None
     counters: dict[str, Count] = field(default_factory=dict)
-    sent: dict[str, Count] = field(default_factory=dict)
+    sent: dict[SignalName, Count] = field(default_factory=dict)
     budget_s: Positive | None = None
     artifact: str | None = None
 

@@ -11,17 +11,19 @@ from typing import Protocol
 
 from kloros.chembus.bus import BusCounters
 from kloros.chembus.envelope import Message
-from kloros.chembus.facts import DropFacts, GapFacts, HeartbeatFacts
+from kloros.chembus.facts import DropFacts, Facts, GapFacts, HeartbeatFacts
 from kloros.chembus.inbox import Inbox
 from kloros.chembus.poller import Poller
 from kloros.chembus.zmq_bus import ZmqBus
 from kloros.clock import Clock
+from kloros.errors import KlorosError
 from kloros.telemetry.logs import get_logger
 
 HEARTBEAT_EVERY_S = 10.0
 ANNOUNCE_EVERY_S = 1.0
 _JOIN_STEP_S = 0.005
 _STOP_WAITS_S = 5.0
+_SHOWN_CHARS = 200
 _KILL = "governance.kill"
 _STATUS = "STATUS_REQUEST"
 _ABOUT_LOSSES = ("BUS_GAP", "BUS_DROP")  # a lost announcement is counted, not announced
@@ -34,6 +36,7 @@ class Member(Protocol):
     zooid_name: str
     niche: str
     inbox: Inbox
+    counters: BusCounters
 
     def on_joined(self) -> None: ...
     def kill(self) -> None: ...
@@ -66,8 +69,13 @@ class Hub:
         """What the bus did."""
         return self._bus.counters
 
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def attach(self, member: Member) -> None:
-        """Serve a subscription; it is told when it is certain to hear."""
+        """Serve a subscription; it is told when it is certain to hear. Its figures are the bus's."""
+        member.counters = self.counters
         self._command(lambda: self._attach(member))
 
     def detach(self, member: Member) -> None:
@@ -141,21 +149,26 @@ class Hub:
         now_ts = self._clock.wall_us() / 1e6
         for loss in self._bus.take_losses():
             if loss.signal not in _ABOUT_LOSSES:
-                self._bus.emit(
-                    "BUS_GAP",
-                    GapFacts(
-                        observer=self._name,
-                        signal=loss.signal,
-                        pub=loss.pub,
-                        missing=loss.missing,
-                        since_ts=loss.since_us / 1e6,
-                    ),
+                gap = GapFacts(
+                    observer=self._name,
+                    signal=loss.signal,
+                    pub=loss.pub,
+                    missing=loss.missing,
+                    since_ts=loss.since_us / 1e6,
                 )
+                self._announce("BUS_GAP", gap)
         for member in self._members:
             for signal, dropped in member.inbox.take_drops().items():
                 self._bus.counters.drop += dropped
-                facts = DropFacts(observer=member.zooid_name, signal=signal, dropped=dropped, since_ts=now_ts)
-                self._bus.emit("BUS_DROP", facts)
+                drop = DropFacts(observer=member.zooid_name, signal=signal, dropped=dropped, since_ts=now_ts)
+                self._announce("BUS_DROP", drop)
+
+    def _announce(self, signal: str, facts: Facts) -> None:
+        try:
+            self._bus.emit(signal, facts)
+        except KlorosError as error:  # what it is about comes from a stranger: nobody must go deaf for that
+            self._bus.counters.unannounced += 1
+            get_logger(zooid=self._name).error("loss_unannounced", about=signal, reason=str(error)[:_SHOWN_CHARS])
 
     def _beat(self, now_s: float) -> None:
         facts = HeartbeatFacts(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import threading
 
-from kloros.chembus.bus import BusCounters
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.hub import Hub, Member
 from kloros.chembus.zmq_bus import ZmqBus
@@ -19,17 +18,23 @@ class Hubs:
         self._lock = threading.Lock()
         self._serving: dict[tuple[Endpoints, bool], tuple[Hub, list[Member]]] = {}
 
-    def attach(self, endpoints: Endpoints, open_facts: bool, member: Member, clock: Clock) -> BusCounters:
-        """Serve a subscription, by a new hub if need be; returns the figures of its bus."""
+    def attach(self, endpoints: Endpoints, open_facts: bool, member: Member, clock: Clock) -> None:
+        """Serve a subscription, by a new hub if need be, which then serves those too whose hub has failed."""
         with self._lock:
             key = (endpoints, open_facts)
-            if key not in self._serving:
-                bus = ZmqBus(endpoints, name=member.zooid_name, niche=member.niche, clock=clock, open_facts=open_facts)
-                self._serving[key] = (Hub(bus, clock, member), [])
-            hub, members = self._serving[key]
+            before, members = self._serving.get(key, (None, []))
+            if before is not None and before.alive():
+                members.append(member)
+                before.attach(member)
+                return
+            bus = ZmqBus(endpoints, name=member.zooid_name, niche=member.niche, clock=clock, open_facts=open_facts)
+            hub = Hub(bus, clock, member)
             members.append(member)
-            hub.attach(member)
-            return hub.counters
+            self._serving[key] = (hub, members)
+            for each in members:
+                hub.attach(each)
+        if before is not None:
+            before.stop()
 
     def detach(self, member: Member) -> None:
         """Serve it no longer; the last one takes the hub with it."""

@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from kloros.chembus.bus import BusCounters
 from kloros.chembus.endpoints import Endpoints
 from kloros.chembus.hubs import HUBS
 from kloros.chembus.inbox import Inbox, OnJson
@@ -22,6 +23,8 @@ class ChemSub:
     BUS_DROP. A process with ChemSubs has one connection to the bus, whose figures are `counters`; it says HEARTBEAT
     each 10 s and heeds governance.kill.
     """
+
+    counters: BusCounters
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class ChemSub:
         self._killed = False
         self._closed = False
         try:
-            self.counters = HUBS.attach(endpoints, open_facts, self, clock or SystemClock())
+            HUBS.attach(endpoints, open_facts, self, clock or SystemClock())
         except BaseException:
             self.inbox.stop()
             raise

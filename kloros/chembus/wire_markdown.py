@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from kloros.chembus.declaration import Signal, Vocabulary
-from kloros.chembus.envelope import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, Message, RefusalReason
-from kloros.chembus.journal.contract import JOURNAL_SOCKET, MAX_ENTRIES, MAX_ROWS
+from kloros.chembus.envelope import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES, Message, RefusalReason
+from kloros.chembus.journal.contract import JOURNAL_SOCKET, MAX_ENTRIES, MAX_ROWS, MAX_SIGNALS
 from kloros.chembus.journal.wire import JOURNAL_VERSION, VERBS
 
 _REF = "#/{name}"
@@ -19,8 +19,9 @@ Generated from the vocabulary by `python -m kloros.chembus.wire_doc --write`; do
 
 Schema version 1. ZeroMQ, PUB -> XSUB | XPUB -> SUB: both sides connect, the proxy binds. A message is two frames: the
 topic, which is the signal's name in UTF-8, and compact UTF-8 JSON. Readers ignore fields they do not know.
-Numbers are finite. A message is at most {MAX_MESSAGE_BYTES >> 20} MiB, refused at emit and at receive; the proxy hangs
-up on a peer that sends a frame of more than {MAX_FRAME_BYTES >> 20} MiB.
+Numbers are finite. A topic is at most {MAX_TOPIC_BYTES} bytes and a message at most {MAX_MESSAGE_BYTES >> 20} MiB,
+refused at emit and at receive; the proxy hangs up on a peer that sends a frame of more than
+{MAX_FRAME_BYTES >> 20} MiB.
 
 - `id` is unique per message. `pub` names one run of one publisher: `<name>@<boot>.<monotonic microseconds at its
   start>.<random>`. `seq` counts from 1 per publisher and signal. The three are absent in messages of old clients.
@@ -47,6 +48,8 @@ message is two frames: a verb of one byte, and a MessagePack array. Fields may b
 - `journal` names the journal. It changes when the file was lost; offsets then begin anew, and so do consumers.
 - A page has at most {MAX_ROWS} rows; ask on from `next_after` until it is `end`. `missing` counts offsets after the
   place asked for that are no longer kept.
+- A consumer names at most {MAX_SIGNALS} signals; the names of signals and consumers are at most {MAX_TOPIC_BYTES}
+  characters, offsets from 0 to 2^53. A request that is malformed, or beyond that, is counted and not answered.
 - A durable signal published without `offset`, by a client that knows no journal, is journaled when it is heard, once,
   and is not published again.
 """
@@ -141,7 +144,8 @@ def _spell(schema: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_spell(schema.get('items', {}))}"
     if kind == "object":
-        return f"object of {_spell(schema.get('additionalProperties', {}))}"
+        keys = f", by keys{bounds}" if (bounds := _bounds(schema.get("propertyNames", {}))) else ""
+        return f"object of {_spell(schema.get('additionalProperties', {}))}{keys}"
     return kind + _bounds(schema)
 
 

@@ -8,17 +8,25 @@ from structlog.typing import FilteringBoundLogger
 
 from kloros.chembus.bus import Bus, Loss
 from kloros.chembus.facts import DropFacts, GapFacts
+from kloros.errors import KlorosError
 from kloros.units import us_to_seconds
 
 # A lost announcement of a loss is counted, not announced in turn.
 ABOUT_LOSSES = ("BUS_GAP", "BUS_DROP")
+_SHOWN_CHARS = 200
 
 
 def announce_losses(losses: Sequence[Loss], bus: Bus, log: FilteringBoundLogger, observer: str) -> None:
-    """Log and emit every loss."""
+    """Log and emit every loss. One that cannot be told of is counted: it comes of what a stranger sent, and must not
+    end us."""
     for loss in losses:
-        if loss.signal not in ABOUT_LOSSES:
+        if loss.signal in ABOUT_LOSSES:
+            continue
+        try:
             _announce(loss, bus, log, observer)
+        except KlorosError as error:
+            bus.counters.unannounced += 1
+            log.error("loss_unannounced", signal=loss.signal[:_SHOWN_CHARS], reason=str(error)[:_SHOWN_CHARS])
 
 
 def _announce(loss: Loss, bus: Bus, log: FilteringBoundLogger, observer: str) -> None:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+import zmq
 
 from kloros.chembus import hub
 from kloros.chembus.endpoints import Endpoints
@@ -207,6 +209,79 @@ def test_a_status_request_is_answered_at_once(
         asker = open_bus("asker", hears=("HEARTBEAT",))
         asker.emit("STATUS_REQUEST")
         wait_for(lambda: [m for m in asker.receive() if m.facts.zooid == "z"], limit_s=5)
+
+
+def heartbeat(sent: dict[str, int], seq: int) -> bytes:
+    """One that this bus would refuse to emit."""
+    facts = {"zooid": "z", "niche": "n", "uptime_s": 0, "processed_count": 0, "sent": sent}
+    return msgspec.json.encode(
+        {"signal": "HEARTBEAT", "ecosystem": "c", "facts": facts, "ts": time.time(), "pub": "p@x", "seq": seq}
+    )
+
+
+def shout_two_heartbeats(endpoints: Endpoints, signal: str) -> None:
+    """The second says that four more of `signal` were sent, which nobody heard."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.XPUB) as socket:
+        socket.connect(endpoints.publish)
+        assert socket.poll(5_000)
+        for seq, sent in ((1, 1), (2, 5)):
+            socket.send_multipart([b"HEARTBEAT", heartbeat({signal: sent}, seq)])
+    context.term()
+
+
+def test_a_heartbeat_that_names_an_endless_signal_is_refused_and_everyone_goes_on_hearing(
+    proxy: Forwarder, endpoints: Endpoints, wait_for: WaitFor
+) -> None:
+    heard: list[str] = []
+    with ChemSub("*", lambda message: heard.append(message["signal"]), endpoints=endpoints) as sub:
+        shout_two_heartbeats(endpoints, "K" * 1_000_000)
+        wait_for(lambda: sub.counters.refused["bad_facts"] == 2)
+        with ChemPub(endpoints) as pub:
+            pub.emit(SIGNAL)
+            wait_for(lambda: SIGNAL in heard)
+
+
+def test_a_loss_that_cannot_be_told_of_is_counted_and_the_next_message_heard(
+    proxy: Forwarder, endpoints: Endpoints, wait_for: WaitFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emit = ZmqBus.emit
+
+    def refusing(bus: ZmqBus, signal: str, *given: Any, **more: Any) -> str | None:
+        if signal == "BUS_GAP":
+            raise BusError(detail="not this one")
+        return emit(bus, signal, *given, **more)
+
+    monkeypatch.setattr(ZmqBus, "emit", refusing)
+    heard: list[str] = []
+    with ChemSub("*", lambda message: heard.append(message["signal"]), endpoints=endpoints) as sub:
+        shout_two_heartbeats(endpoints, SIGNAL)
+        wait_for(lambda: sub.counters.unannounced == 1)
+        with ChemPub(endpoints) as pub:
+            pub.emit(SIGNAL)
+            wait_for(lambda: SIGNAL in heard)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_hub_that_failed_is_replaced_for_all_it_served(
+    proxy: Forwarder, endpoints: Endpoints, wait_for: WaitFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hubs() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "chem-hub"]
+
+    first: list[Any] = []
+    second: list[Any] = []
+    with ChemSub(SIGNAL, first.append, endpoints=endpoints) as before, ChemPub(endpoints) as pub:
+        with monkeypatch.context() as patching:
+            patching.setattr(ZmqBus, "receive_with_bodies", lambda *_: 1 / 0)
+            pub.emit(SIGNAL)
+            wait_for(lambda: not hubs())
+        with ChemSub(SIGNAL, second.append, endpoints=endpoints) as after:
+            assert after.joined
+            pub.emit(SIGNAL)
+            wait_for(lambda: first and second)
+            assert len(hubs()) == 1
+            assert before.counters is after.counters
 
 
 class TestWithoutAProxy:

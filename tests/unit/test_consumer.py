@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from kloros.clock import VirtualClock
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
 from kloros.daemon.suite_settings import CycleSettings, SuiteSettings
+from kloros.errors import Oversize
 from kloros.units import us_to_seconds
 
 S = 1_000_000
@@ -232,6 +234,31 @@ def test_facts_that_do_not_fit_their_signal_fail_the_cycle_not_the_daemon(tmp_pa
         report = table.heard("Q_CYCLE_REPORT")[-1].facts
         assert report.outcome == "failed"
         assert "OBSERVATION" in report.error
+
+
+def heartbeat_of_a_stranger(sent: dict[str, int], seq: int) -> bytes:
+    facts = {"zooid": "z", "niche": "n", "uptime_s": 0, "processed_count": 0, "sent": sent}
+    told = {"signal": "HEARTBEAT", "ecosystem": "c", "facts": facts, "ts": START_US / S, "pub": "p@x", "seq": seq}
+    return msgspec.json.encode(told)
+
+
+def test_a_loss_that_cannot_be_told_of_is_counted_and_the_daemon_works_on(
+    table: Bench[Counting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emit = table.daemon.bus.emit
+
+    def refusing(signal: str, *given: Any, **more: Any) -> str | None:
+        if signal == "BUS_GAP":
+            raise Oversize(signal=signal, size_bytes=2 << 20, limit_bytes=1 << 20)
+        return emit(signal, *given, **more)
+
+    monkeypatch.setattr(table.daemon.bus, "emit", refusing)
+    for seq, sent in ((1, 1), (2, 5)):
+        table.hub.publish(b"HEARTBEAT", heartbeat_of_a_stranger({"Q_TRIGGER_COUNTING": sent}, seq))
+    table.advance(2.0)
+    assert table.daemon.heartbeat_facts().counters["unannounced"] == 1
+    table.say("Q_TRIGGER_COUNTING")
+    assert reports(table) == [("injected", "ok")]
 
 
 def test_poison_on_the_trigger_topic_is_counted_and_the_next_trigger_works(table: Bench[Counting]) -> None:
