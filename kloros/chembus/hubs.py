@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 
 from kloros.chembus.endpoints import Endpoints
@@ -50,6 +51,11 @@ class Hubs:
         if idle:
             idle.stop()
 
+    def forget(self) -> None:
+        """Serve nobody, and touch nothing: threads and sockets stayed with the parent of this forked process."""
+        self._lock = threading.Lock()
+        self._serving = {}
+
     def stop_all(self) -> None:
         """End every hub: the process is leaving."""
         with self._lock:
@@ -61,3 +67,4 @@ class Hubs:
 
 HUBS = Hubs()
 atexit.register(HUBS.stop_all)
+os.register_at_fork(after_in_child=HUBS.forget)

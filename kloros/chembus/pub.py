@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ class ChemPub:
     The first emit waits for the proxy, at most a second, so that a script's only message arrives, once. While the
     proxy is away messages are counted as lost (`counters.lost_unjoined`) and `emit` returns None.
     The emit of a durable signal returns once the journal has it on disk, and raises when that takes too long.
+    It works in the process that made it: after a fork the child makes one of its own.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class ChemPub:
             open_facts=open_facts,
         )
         self._closed = False
+        self._pid = os.getpid()
         _open_pubs.add(self)
 
     def emit(
@@ -87,7 +90,9 @@ class ChemPub:
 
         Raises:
             UnknownSignal, BadFacts, Oversize, RateLimited, NotJournaled: See Bus.emit.
+            BusError: It is closed, or was made before a fork.
         """
+        self._require_own()
         with self._lock:
             self._require_open()
             is_journaled = self._journal_endpoint is not None and self._emitter.is_durable(signal)
@@ -117,25 +122,35 @@ class ChemPub:
             self._journal.append(entry)
             return entry.id
 
+    def _require_own(self) -> None:
+        """Before any lock is taken: another thread of the parent may have held it when the fork came."""
+        if self._pid != os.getpid():
+            raise BusError(detail="this ChemPub was made before a fork; make one in the child")
+
     def _require_open(self) -> None:
         if self._closed:
             raise BusError(detail="this ChemPub is closed")
 
     @property
     def joined(self) -> bool:
-        """Whether the link to the proxy is up."""
+        """Whether the link to the proxy is up. Raises BusError after a fork."""
+        self._require_own()
         with self._lock:
             if not self._closed:
                 self._link.drain()
             return self._link.up and not self._closed
 
     def sent_seqs(self) -> dict[str, int]:
-        """The last sequence number sent per signal."""
+        """The last sequence number sent per signal. Raises BusError after a fork."""
+        self._require_own()
         with self._lock:
             return self._emitter.sent_seqs()
 
     def close(self) -> None:
-        """Say what was sent last and let it leave, which takes half a second at most. May be called twice."""
+        """Say what was sent last and let it leave, which takes half a second at most. May be called twice; in a forked
+        child it leaves everything to the parent."""
+        if self._pid != os.getpid():
+            return
         with self._journal_lock, self._lock:
             if self._closed:
                 return
@@ -153,7 +168,7 @@ class ChemPub:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_closed"):  # else its making failed
+        if hasattr(self, "_pid"):  # else its making failed
             self.close()
 
 

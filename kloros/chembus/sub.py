@@ -22,6 +22,7 @@ class ChemSub:
     At most `queue_limit` messages wait for a slow handler; what comes beyond is dropped, counted and announced as
     BUS_DROP. A process with ChemSubs has one connection to the bus, whose figures are `counters`; it says HEARTBEAT
     each 10 s and heeds governance.kill.
+    It hears in the process that made it: after a fork the child hears nothing by it, and makes one of its own.
     """
 
     counters: BusCounters
@@ -54,6 +55,7 @@ class ChemSub:
         self._joined = threading.Event()
         self._killed = False
         self._closed = False
+        self._pid = os.getpid()
         try:
             HUBS.attach(endpoints, open_facts, self, clock or SystemClock())
         except BaseException:
@@ -82,7 +84,7 @@ class ChemSub:
 
     def close(self) -> None:
         """Stop. Safe from any thread and from the handler itself; may be called twice."""
-        if self._closed:
+        if self._closed or self._pid != os.getpid():  # another process's is left to it
             return
         self._closed = True
         self.inbox.stop()

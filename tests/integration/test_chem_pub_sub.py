@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -282,6 +285,53 @@ def test_a_hub_that_failed_is_replaced_for_all_it_served(
             wait_for(lambda: first and second)
             assert len(hubs()) == 1
             assert before.counters is after.counters
+
+
+FORKING = """
+import json, os, signal, sys
+from kloros.chembus.endpoints import Endpoints
+from kloros.chembus.pub import ChemPub
+from kloros.chembus.sub import ChemSub
+from kloros.errors import BusError
+
+SIGNAL = "Q_TRIGGER_CHEM_TEST"
+endpoints = Endpoints(*sys.argv[1:3])
+pub = ChemPub(endpoints, "parent")
+sub = ChemSub(SIGNAL, lambda message: None, endpoints=endpoints)
+pub.emit(SIGNAL)
+signal.alarm(60)
+child = os.fork()
+if child:
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps({"child": code, "parent": bool(pub.emit(SIGNAL))}))
+    sys.exit()
+signal.alarm(30)
+refused = 0
+for use in (lambda: pub.emit(SIGNAL), lambda: pub.joined, pub.sent_seqs):
+    try:
+        use()
+    except BusError as error:
+        refused += "before a fork" in str(error)
+sub.close()
+pub.close()
+heard = []
+with ChemSub(SIGNAL, heard.append, endpoints=endpoints) as own, ChemPub(endpoints, "child") as other:
+    other.emit(SIGNAL)
+    while not heard:
+        signal.sigtimedwait([], 0.001)
+sys.exit(40 + refused + own.joined)
+"""
+
+
+def test_a_forked_child_leaves_alone_what_its_parent_made_and_makes_its_own(
+    proxy: Forwarder, endpoints: Endpoints
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, endpoints.publish, endpoints.subscribe],
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert ran.stderr == ""
+    assert json.loads(ran.stdout) == {"child": 44, "parent": True}
 
 
 class TestWithoutAProxy:
