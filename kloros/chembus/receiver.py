@@ -72,6 +72,8 @@ class Receiver:
         self._routes: dict[bytes, _Route] = {}
         self._losses: dict[tuple[Literal["gap", "drop"], str, str], Loss] = {}
         self.recent_refusals: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
+        self.numbers_journaled = True
+        """Whether a hole before a message that has an offset is a gap: not for who passes such messages over."""
         self._now_s = 0.0
         self.begin_batch()
 
@@ -118,7 +120,7 @@ class Receiver:
             self.refuse(RefusalReason.WRONG_TOPIC, topic, f"the message says {message.signal!r:.80}")
             return None
         pub, seq = message.pub, message.seq
-        if pub is not None and seq is not None:
+        if pub is not None and seq is not None and (self.numbers_journaled or message.offset is None):
             missing = self._tracker.observe(pub, route.name, seq)
             if missing and self._account(pub, route.name, seq, missing):
                 return None

@@ -50,8 +50,9 @@ message is two frames: a verb of one byte, and a MessagePack array. Fields may b
   place asked for that are no longer kept.
 - A consumer names at most {MAX_SIGNALS} signals; the names of signals and consumers are at most {MAX_TOPIC_BYTES}
   characters, offsets from 0 to 2^53. A request that is malformed, or beyond that, is counted and not answered.
-- A durable signal published without `offset`, by a client that knows no journal, is journaled when it is heard, once,
-  and is not published again.
+- A durable signal that the journal did not publish, but a client that knows no journal, is journaled when it is heard,
+  once, and is not published again. An `offset` in it, of whoever passes on what was heard elsewhere, is taken out;
+  where its `id` is in the journal, it is the same entry.
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zmq
@@ -81,8 +81,7 @@ class ZmqBus:
         self._join_topic: bytes | None = None
         self._confirmed = False
         self._outages_seen = 0
-        self.overlooks_journaled = False
-        """Whether what the journal publishes is passed over unread: for who hears everything and works off nothing."""
+        self._overlooks: Callable[[bytes], bool] | None = None
 
     @property
     def joined(self) -> bool:
@@ -134,6 +133,14 @@ class ZmqBus:
     def unsubscribe(self, topic: str) -> None:
         if self._receiver.unsubscribe(topic):
             self._sub.unsubscribe(topic.removesuffix("*"))
+
+    def overlook(self, is_journaled: Callable[[bytes], bool]) -> None:
+        """Pass over unread what the journal has published: for who hears everything and works off nothing.
+
+        `is_journaled` is asked of each message that seems to have an offset.
+        """
+        self._overlooks = is_journaled
+        self._receiver.numbers_journaled = False
 
     def join(self, timeout_s: float) -> None:
         deadline_s = self._clock.monotonic_s() + timeout_s
@@ -198,7 +205,7 @@ class ZmqBus:
 
     def _drain(self, limit: int) -> list[tuple[Message, bytes]]:
         self._receiver.begin_batch()
-        accept, receive = self._receiver.accept, self._sub.recv
+        accept, receive, overlooks = self._receiver.accept, self._sub.recv, self._overlooks
         taken: list[tuple[Message, bytes]] = []
         try:
             for _ in range(limit):
@@ -209,7 +216,7 @@ class ZmqBus:
                     self._refuse_frames(topic, frame)
                     continue
                 body = frame.bytes
-                if self.overlooks_journaled and has_offset(body):
+                if overlooks is not None and has_offset(body) and overlooks(body):
                     continue
                 message = accept(topic, body)
                 if message is not None:

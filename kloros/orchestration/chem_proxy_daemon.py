@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from kloros.chembus.endpoints import Endpoints, compat_endpoints
 from kloros.chembus.envelope import Message
-from kloros.chembus.journal.contract import Entry
+from kloros.chembus.journal.contract import Entry, without_offset
 from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.sockets import SocketLimits
@@ -64,7 +64,7 @@ class ChemProxyDaemon(Daemon):
         """Look on in strides, and not at what the journal publishes: that would hold up the journal itself, which
         shares the interpreter."""
         if isinstance(self.bus, ZmqBus):
-            self.bus.overlooks_journaled = True
+            self.bus.overlook(self._journal.published.recognise)
         self._await_more()
 
     def _await_more(self) -> None:
@@ -80,15 +80,23 @@ class ChemProxyDaemon(Daemon):
             heard = self.bus.receive_with_bodies(RECEIVE_BATCH)
             for message, body in heard:
                 self._handle(message)
-                if message.offset is None and message.signal in self._durable:
+                if message.signal in self._durable and not self._is_journaled(message, body):
                     self._keep(message, body)
             if len(heard) < RECEIVE_BATCH:
                 return
         self.loop.call_soon(self._receive)
 
+    def _is_journaled(self, message: Message, body: bytes) -> bool:
+        """Whether the journal has published it. One that came before we began to look on was not asked about yet."""
+        return message.offset is not None and self._journal.published.recognise(body)
+
     def _keep(self, message: Message, body: bytes) -> None:
-        """Journal a durable signal that came the volatile way, from a client that knows no journal: once."""
+        """Journal a durable signal that came the volatile way, from a client that knows no journal: once. An offset in
+        it is not its own: somebody passes on what was heard elsewhere, or earlier."""
         self._heard += 1
+        if message.offset is not None:
+            self.count("foreign_offset")
+            body = without_offset(body)
         digest = hashlib.sha256(body).hexdigest()
         made_up = f"legacy:{message.pub or '-'}:{digest}:{self.bus.pub.rpartition('@')[2]}.{self._heard}"
         if self._journal.take(Entry(message.id or made_up, message.signal, body)):

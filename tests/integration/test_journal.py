@@ -18,6 +18,7 @@ from kloros.chembus.envelope import Message
 from kloros.chembus.journal import wire
 from kloros.chembus.journal.client import JournalClient
 from kloros.chembus.journal.contract import MAX_SIGNALS, Appended, Entry, NotKept, Page
+from kloros.chembus.journal.published import Published
 from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.proxy import Forwarder
 from kloros.chembus.pub import ChemPub
@@ -309,6 +310,55 @@ def test_an_old_clients_signal_is_kept_once_with_every_byte_and_not_repeated_to_
     assert rows == [(1, "OBSERVATION", body), (2, "OBSERVATION", body)]
     client.close()
     client_context.term()
+
+
+def test_what_is_passed_on_with_the_offset_it_was_heard_with_is_kept_unless_it_is_there_already(
+    running_proxy: ChemProxyDaemon, endpoints: Endpoints, asking: Callable[[], JournalClient],
+    open_bus: Callable[..., ZmqBus], wait_for: Callable[..., None],
+) -> None:  # fmt: skip
+    def passed_on(**changes: object) -> bytes:
+        return json.dumps({**json.loads(heard), **changes}).encode()
+
+    bus = open_bus(hears=("FLAG_FOR_REVIEW",))
+    with ChemPub(endpoints) as pub:
+        for _ in range(2):
+            pub.emit("FLAG_FOR_REVIEW", facts=FLAG)
+    bodies: list[bytes] = []
+    while len(bodies) < 2:
+        assert bus.pollables()[0].poll(5_000)
+        bodies += [body for _, body in bus.receive_with_bodies()]
+    heard = bodies[1]
+    counters = running_proxy.counters
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.XPUB) as bridge:
+        bridge.connect(endpoints.publish)
+        assert bridge.poll(5_000)
+        for body in (
+            heard,
+            passed_on(),
+            passed_on(id="elsewhere.1"),
+            passed_on(id="elsewhere.2", offset=1, facts=FLAG),
+        ):
+            bridge.send_multipart([b"FLAG_FOR_REVIEW", body])
+        bridge.send_multipart([b"FLAG_FOR_REVIEW", b'{"offset":7,' + BODY[1:]])
+        wait_for(lambda: counters.get("foreign_offset") == 5)
+    context.term()
+    client = asking()
+    journal = page_of(client, "", 0).journal
+    wait_for(lambda: page_of(client, journal, 0).end == 5)
+    rows = page_of(client, journal, 0).rows
+    assert [json.loads(body).get("id", "-") for _, _, body in rows[2:]] == ["elsewhere.1", "elsewhere.2", "-"]
+    assert not any(b"offset" in body for _, _, body in rows)
+    assert rows[4][2] == BODY
+    assert "lost_legacy" not in counters
+    assert running_proxy.bus.counters.gap == 0
+
+
+def test_what_was_lost_on_the_way_is_not_waited_for_without_end() -> None:
+    published = Published(most=2)
+    for body in (b"1", b"2", b"3"):
+        published.note(body)
+    assert [published.recognise(body) for body in (b"1", b"2", b"3", b"3", b"4")] == [False, True, True, False, False]
 
 
 def test_a_pub_that_knows_no_journal_is_kept_under_its_own_id(

@@ -16,6 +16,8 @@ MAX_ROWS = 5_000  # of one page
 MAX_PAGE_BYTES = 2 << 20
 MAX_SIGNALS = 500  # that a consumer names; SQLite takes an expression of a thousand
 MAX_ID_CHARS = 256
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode_fields = msgspec.json.Encoder().encode
 _OFFSET = b',"offset":'
 _OFFSET_BYTES = 32  # at the end of an envelope, where `with_offset` puts it
 
@@ -167,8 +169,19 @@ def with_offset(body: bytes, offset: int) -> bytes:
 
 
 def has_offset(body: bytes) -> bool:
-    """Whether the journal has published this envelope."""
+    """Whether this envelope has an offset where the journal writes it. A cheap look, which passes strangers' too."""
     return _OFFSET in body[-_OFFSET_BYTES:]
+
+
+def without_offset(body: bytes) -> bytes:
+    """An envelope, every other byte of its fields as it was, that somebody has heard and passes on.
+
+    Raises:
+        msgspec.MsgspecError: It is no JSON object.
+    """
+    fields = _decode_fields(body)
+    fields.pop("offset", None)
+    return _encode_fields(fields)
 
 
 def objection(entry: Entry, limit_bytes: int) -> str | None:

@@ -19,6 +19,7 @@ from kloros.chembus.envelope import MAX_MESSAGE_BYTES
 from kloros.chembus.journal import wire
 from kloros.chembus.journal.contract import Answer, Entry, JournalStore, objection
 from kloros.chembus.journal.keeper import JournalKeeper
+from kloros.chembus.journal.published import Published
 from kloros.chembus.link import PublisherLink
 from kloros.chembus.sockets import SocketLimits, tune
 from kloros.chembus.vocabulary import VOCABULARY
@@ -55,7 +56,8 @@ class JournalServer:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._link = PublisherLink(self._context, endpoints, limits, clock)
-        self._keeper = JournalKeeper(store, clock, self._link.send)
+        self.published = Published()
+        self._keeper = JournalKeeper(store, clock, self._publish)
         self._emitter = Emitter(
             self._link.send, name=_NAME, niche="bus", clock=clock, vocabulary=VOCABULARY, counters=BusCounters()
         )
@@ -108,6 +110,13 @@ class JournalServer:
         self._thread.join()
         self._file.unlink(missing_ok=True)
         self._release()
+
+    def _publish(self, topic: bytes, body: bytes) -> bool:
+        self.published.note(body)  # before it is sent: it may be heard at once
+        if self._link.send(topic, body):
+            return True
+        self.published.recognise(body)
+        return False
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):
