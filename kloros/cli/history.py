@@ -8,6 +8,7 @@ import msgspec
 
 from kloros.chembus.envelope import Message, Refused, decode
 from kloros.chembus.vocabulary import VOCABULARY
+from kloros.cli.harmless import harmless
 from kloros.cli.moments import parse_moment
 from kloros.cli.output import json_line, say, styled
 from kloros.cli.story.narrate import narrate
@@ -99,13 +100,13 @@ def record_line(record: Record) -> str:
         what, style = "(not readable by this version)", "dim"
     else:
         line = narrate(message)
-        what, style = line.text.removeprefix(record.signal).lstrip(" :"), line.style
-    notes = [f"incident {record.incident_id}"] if record.incident_id else []
+        what, style = line.text.removeprefix(harmless(record.signal)).lstrip(" :"), line.style
+    notes = [f"incident {harmless(record.incident_id)}"] if record.incident_id else []
     if record.repeats:
         notes.append(f"and {record.repeats} more alike until {clock_time(record.last_us / 1e6)}")
     if notes:
         what = f"{what} <{', '.join(notes)}>".lstrip()
-    text = _columns(clock_time(record.ts_us / 1e6), record.signal, record.zooid or "-", what)
+    text = _columns(clock_time(record.ts_us / 1e6), harmless(record.signal), harmless(record.zooid or "-"), what)
     return styled(text, style) if style else text
 
 
@@ -115,7 +116,8 @@ def gap_line(gap: Gap) -> str:
         what = f"nobody recorded for {duration((gap.until_us - gap.since_us) / 1e6)}; what passed then is not here"
     else:
         what = f"{gap.missing} missing: {_WHY[gap.kind]}"
-    return styled(_columns(clock_time(gap.since_us / 1e6), gap.signal, gap.zooid or "-", f"-- {what} --"), "red")
+    signal, zooid = harmless(gap.signal), harmless(gap.zooid or "-")
+    return styled(_columns(clock_time(gap.since_us / 1e6), signal, zooid, f"-- {what} --"), "red")
 
 
 def as_fields(entry: Entry) -> dict[str, object]:

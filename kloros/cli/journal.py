@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from kloros.cli.harmless import harmless
 from kloros.cli.output import JsonOption, json_line, say
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     if figures.get("set_aside"):
         lines.append(f"a damaged file was set aside: {figures['set_aside']}")
     consumers = figures.get("consumers", [])
-    lines += [f"  {each['name']:<26} at {each['offset']:>10}, {each['behind']:>8} behind" for each in consumers]
+    lines += [
+        f"  {harmless(each['name']):<26} at {each['offset']:>10}, {each['behind']:>8} behind" for each in consumers
+    ]
     return lines if consumers else [*lines, "  no consumer is known"]
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from kloros.chembus.facts import HeartbeatFacts, StatusRequestFacts, TickFacts
 from kloros.cli.client import Client, requester
+from kloros.cli.harmless import harmless
 
 EXPECTED = (
     "chem_proxy_daemon",
@@ -109,7 +110,7 @@ def assess(hearts: list[HeartbeatFacts], tick: TickFacts | None) -> Report:
     counters = proxy.counters if proxy else {}
     prefix = "refused_"
     return Report(
-        complaints=_complaints(reports, tick),
+        complaints=[harmless(complaint) for complaint in _complaints(reports, tick)],
         daemons=reports,
         forwarded=counters.get("forwarded", 0),
         refused={name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)},

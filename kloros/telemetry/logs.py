@@ -6,6 +6,7 @@ An event is a snake_case name with fields. In the journal each field becomes KLO
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 from logging_journald import JournaldTransport, check_journal_stream
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import ExcInfo, FilteringBoundLogger, Processor
 
 LogMode = Literal["auto", "journal", "terminal", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -22,6 +23,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 # A journald that does not take a line within this time loses the line, not the daemon.
 _JOURNAL_SEND_TIMEOUT_S = 0.2
 _SYSLOG_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_TOLD_AS_THEY_ARE = ("event", "level", "timestamp", "logger", "logger_name")  # the renderer does not look at them
+_OF_MANY_LINES = ("exception", "stack")
 _NOT_A_FIELD_CHARACTER = re.compile(r"[^A-Z0-9_]")
 
 
@@ -58,8 +61,42 @@ def _renderers(mode: LogMode) -> list[Processor]:
     if mode == "journal":
         return [structlog.processors.format_exc_info, _to_journal_fields]
     if mode == "terminal":
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, pad_event_to=20)]
+        return [_quote, structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback, pad_event_to=20)]
     return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+
+
+class _Quoted:
+    """Text as the renderer shows what is no text: with every character that could move a cursor spelled out."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+
+def _quote(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What others wrote stays on its line of the terminal, and on that line's own place."""
+    for key, value in event.items():
+        if not isinstance(value, str) or value.isprintable():
+            continue
+        if key in _TOLD_AS_THEY_ARE:
+            event[key] = _spelled_out(value, keeping="")
+        elif key in _OF_MANY_LINES:
+            event[key] = _spelled_out(value)
+        else:
+            event[key] = _Quoted(value)
+    return event
+
+
+def _plain_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    told = io.StringIO()
+    structlog.dev.plain_traceback(told, exc_info)
+    stream.write(_spelled_out(told.getvalue()))
+
+
+def _spelled_out(text: str, keeping: str = "\n") -> str:
+    return "".join(each if each.isprintable() or each in keeping else repr(each)[1:-1] for each in text)
 
 
 def _to_journal_fields(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from support.chain import ACTED, ASKED, CONCLUDED, whole_life
@@ -15,6 +16,7 @@ from kloros.chembus.facts import (
     CycleReportFacts,
     Facts,
     HeartbeatFacts,
+    ResumeFacts,
     SuspendFacts,
     TickEntry,
     TickFacts,
@@ -26,6 +28,8 @@ from kloros.cli.output import bare
 from kloros.cli.roll_call import EXPECTED, assess
 from kloros.cli.running.layout import Scene, draw
 from kloros.cli.schedule import rows, summary
+from kloros.cli.status import lines as status_lines
+from kloros.cli.status import rows as status_rows
 from kloros.cli.story.fold import Fold
 from kloros.cli.story.narrate import narrate
 from kloros.cli.story.picture import Picture
@@ -387,6 +391,28 @@ def test_the_view_shows_the_chain_at_work_where_there_is_room() -> None:
         lines = screen(drawn, width, height)
         assert len(lines) <= height
         assert any("Q_TRIGGER_INTROSPECTION" in line for line in lines)
+
+
+def test_what_others_wrote_stays_in_its_place_of_the_view() -> None:
+    wild = "x\n\x1b[2J\x9b2J\u202e"
+    drawn = scene()
+    drawn.picture.add(message("HEARTBEAT", msgspec.structs.replace(heart(), zooid=wild, mode=wild, detail=wild)))
+    drawn.picture.add(message("MAINTENANCE_RESUME", ResumeFacts(reason=wild)))
+    drawn.findings[0].summary = wild
+    for width, height in ((80, 40), (200, 60)):
+        lines = screen(drawn, width, height)
+        assert len(lines) <= height
+        assert all(line.isprintable() for line in lines)
+
+
+def test_what_others_wrote_stays_in_its_row_of_the_status() -> None:
+    wild = "x\n\x1b[2J"
+    hearts = [msgspec.structs.replace(heart(), zooid=wild, mode=wild, detail=wild)]
+    hearts += [HeartbeatFacts(zooid="chem_proxy_daemon", niche="bus", uptime_s=1, processed_count=0,
+                              counters={f"refused_{wild}": 1})]  # fmt: skip
+    told = assess(hearts, msgspec.structs.replace(tick().facts, maintenance=True, maintenance_reason=wild))
+    shown = [*status_lines(told), *told.complaints, *(cell for each in status_rows(told) for cell in each)]
+    assert all(bare(line).isprintable() for line in shown)
 
 
 def test_the_view_can_be_drawn_before_anything_was_heard() -> None:

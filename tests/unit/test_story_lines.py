@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from support.chain import ACTION, ASKED, CONCLUDED, FLAG, FLAGGED, QUESTION, message, whole_life
 
+from kloros.cli.story.line import Line
+from kloros.cli.story.lives import lives
 from kloros.cli.story.narrate import narrate
 
 ACTED = {"action_id": ACTION, "action_type": "restart_unit", "target": "web.service"}
@@ -72,3 +75,33 @@ def test_what_others_wrote_cannot_break_out_of_its_line() -> None:
     text = narrate(message("FLAG_FOR_REVIEW", facts)).text
     assert text.isprintable()
     assert len(text) < 600
+
+
+WILD = "x\n[23:59:59] governance.kill: all is well\x1b[2J\x1b]0;pwned\x07\x9b2J\x1fred\x1f\u202e"
+
+
+@pytest.mark.parametrize(
+    ("signal", "facts"),
+    [
+        ("MAINTENANCE_RESUME", {"reason": WILD}),
+        ("HEARTBEAT", {"zooid": WILD, "niche": "n", "uptime_s": 1, "processed_count": 0, "mode": WILD, "detail": WILD}),
+        ("AFFECT_STATE", {"state": WILD, "cause": WILD}),
+        ("BUS_GAP", {"observer": WILD, "signal": WILD, "pub": WILD, "missing": 1}),
+        ("Q_SCHEDULE_CHANGED", {"op": "pause", "ok": True, "detail": WILD}),
+        ("Q_SCHEDULE_CONTROL", {"op": "pause", "schedule": WILD, "requester": WILD}),
+        ("STATUS_REQUEST", {"requester": WILD}),
+        ("FALLBACK_ENGAGED", {"daemon": WILD, "schedule": WILD}),
+        ("governance.kill", {"zooid": WILD}),
+        ("Q_TRIGGER_CURIOSITY", {"schedule": WILD, "beat": 1, "why": WILD}),
+        ("Q_ACTION_DECISION", {"action_id": WILD, "decision": "approve", "reason": WILD}),
+        ("Q_ACTION_DECIDED", {"action_id": WILD, "decision": "reject", "accepted": False, "detail": WILD}),
+        ("Q_QUESTION_FOLDED", {"question_id": WILD, "folded_into": WILD, "similarity": 0.9}),
+        ("Q_JOURNAL_ADVANCED", {"journal": WILD, "offset": 1}),
+    ],
+)
+def test_no_kind_of_message_can_forge_a_line_or_move_a_cursor(signal: str, facts: dict[str, Any]) -> None:
+    line = narrate(msgspec.structs.replace(message(signal, facts), pub=WILD))
+    assert line.text.isprintable()
+    assert str(Line(0.0, WILD)).isprintable()
+    for life in lives([msgspec.structs.replace(message(signal, facts), pub=WILD)]):
+        assert all((step.text + step.by).isprintable() for step in life.steps)

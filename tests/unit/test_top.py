@@ -301,6 +301,20 @@ def test_a_plain_frame_holds_everything_and_no_escape() -> None:
     assert all(len(line) <= 120 for line in lines)
 
 
+def test_what_others_wrote_stays_in_its_place() -> None:
+    wild = "x\n\x1b[2J\x9b2J\u202e"
+    known = busy()
+    known.add(heart(wild, mode=wild, detail=wild))
+    known.add(message("AFFECT_STATE", AffectFacts(state={"mood": wild, "since_ts": NOW_TS}, cause=wild)))
+    known.add(found("g3", detail=wild))
+    known.add(message("FLAG_FOR_REVIEW", ReviewFacts(flag_id="f-2", rationale=wild, cure=wild)))
+    known.add(message("Q_SCHEDULE_CHANGED", ChangedFacts(op="pause", ok=False, detail=wild)))
+    told = scene(known, pane=Pane(wild, (wild,), "introspection_scan"), notice=wild)
+    for lines in (draw(told, 100, 60), draw(told, 200, 60), draw(told, 60, 12)):
+        assert all(line.plain.isprintable() for line in lines)
+    assert all(line.isprintable() for line in plain(told, 100))
+
+
 def test_before_anything_was_heard_it_says_what_it_waits_for() -> None:
     shown = text_of(draw(scene(Overview()), 80, 24))
     assert "waiting for the scheduler's first tick" in shown

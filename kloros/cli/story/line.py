@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kloros.chembus.envelope import Message
+from kloros.cli.harmless import harmless
 from kloros.cli.units import clock_time
 
 SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "cyan"}
@@ -19,12 +20,12 @@ class Line(NamedTuple):
     is_reaction: bool = False
 
     def __str__(self) -> str:
-        return f"[{clock_time(self.ts)}] {'  ' if self.is_reaction else ''}{self.text}"
+        return f"[{clock_time(self.ts)}] {'  ' if self.is_reaction else ''}{harmless(self.text)}"
 
 
 def publisher(message: Message) -> str:
     """Who emitted it, as far as the message tells."""
-    return (message.pub or "an older client").partition("@")[0]
+    return harmless((message.pub or "an older client").partition("@")[0])
 
 
 def because(reason: str | None) -> str:

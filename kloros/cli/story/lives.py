@@ -19,6 +19,7 @@ from kloros.chembus.facts_work import (
     QuestionFacts,
     ReviewFacts,
 )
+from kloros.cli.harmless import harmless
 from kloros.cli.output import one_line
 from kloros.cli.story.line import SEVERITY_STYLES, because, publisher
 from kloros.cli.story.narrate import narrate
@@ -91,7 +92,7 @@ def _live_on(life: Life, message: Message) -> None:
     known = {detail for step in life.steps for detail in step.details}
     steps = _TELLERS.get(type(message.facts), _anything)(message, message.facts)
     for step in steps:
-        step.signal, step.by = message.signal, publisher(message)
+        step.signal, step.by, step.text = message.signal, publisher(message), harmless(step.text)
         step.details = _bounded(detail for detail in map(one_line, step.details) if detail and detail not in known)
     life.steps += steps
 

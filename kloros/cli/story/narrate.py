@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from kloros.chembus.envelope import Message
+from kloros.cli.harmless import harmless
 from kloros.cli.story.line import SEVERITY_STYLES, Line, publisher
 from kloros.cli.story.optimiser_lines import OPTIMISER_TELLERS
 from kloros.cli.story.suite_lines import SUITE_TELLERS
@@ -19,9 +20,10 @@ _TELLERS = {**SUITE_TELLERS, **WORK_TELLERS, **OPTIMISER_TELLERS}
 
 
 def narrate(message: Message) -> Line:
-    """The message as a line."""
+    """The message as a line, in which nothing that others wrote can move a cursor or begin another line."""
     tell = _TELLERS.get(type(message.facts), _anything)
-    return tell(message, message.facts)
+    line = tell(message, message.facts)
+    return line._replace(text=harmless(line.text))
 
 
 def _anything(message: Message, facts: Any) -> Line:
