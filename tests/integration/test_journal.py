@@ -169,6 +169,7 @@ def test_what_can_be_no_entry_is_refused_with_its_reason_and_alone(
     journal: JournalServer, asking: Callable[[], JournalClient], entry: Entry
 ) -> None:
     client, answers = asking(), list[Appended | NotKept]()
+    page_of(client, "", 0)  # without a connection the second could overtake the first
     client.append([Entry("good.1", "FLAG_FOR_REVIEW", BODY), entry], answers.append)
     client.append([Entry("good.2", "FLAG_FOR_REVIEW", BODY)], answers.append)
     assert client.wait(lambda: len(answers) == 2, 5.0)
