@@ -147,12 +147,14 @@ def _tell(facts: InvestigationFacts, since_us: int, until_us: int) -> None:
     took = "" if facts.duration_ms is None else f", looked into for {duration(facts.duration_ms / 1e3)}"
     say(f"asked   {moment(since_us / US_PER_S)}; ended {moment(until_us / US_PER_S)}{took}")
     if facts.evidence:
-        say("\nwhat was seen" + (f" (playbook {facts.playbook})" if facts.playbook else ""))
+        say("")
+        say("what was seen" + (f" (playbook {facts.playbook})" if facts.playbook else ""))
         for line in facts.evidence:
             say(f"  - {_line(line)}")
     sure = f", {facts.confidence:.0%} sure" if facts.confidence is not None else ""
     rule = f" by rule {facts.rule}" if facts.rule else ""
-    say("\n" + styled(f"{facts.status.replace('_', ' ')}{rule}{sure}", STYLES.get(facts.status, "bold")))
+    say("")
+    say(styled(f"{facts.status.replace('_', ' ')}{rule}{sure}", STYLES.get(facts.status, "bold")))
     say(f"  {_line(facts.conclusion or '-')}")
     _tell_help(facts.recommended_action, facts.cure)
 
@@ -161,9 +163,12 @@ def _tell_help(action: RecommendedAction | None, cure: str | None) -> None:
     if action is not None:
         settings = "".join(f" {name}={value}" for name, value in action.parameters.items())
         why = f", because {action.why}" if action.why else ""
-        say(f"\nit recommends {action.action_type} {action.target}{settings}{why}")
+        say("")
+        say(f"it recommends {action.action_type} {action.target}{settings}{why}")
     if cure:
-        say(f"{'' if action else chr(10)}a person could: {_line(cure)}")
+        if not action:
+            say("")
+        say(f"a person could: {_line(cure)}")
 
 
 def _tell_waiting(question: QuestionFacts, since_us: int) -> None:

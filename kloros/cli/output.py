@@ -37,6 +37,11 @@ def bare(cell: str) -> str:
     return cell.rpartition("\x1f")[2]
 
 
+def unmoving(text: str) -> str:
+    """The text, a space for each character that could move a cursor or break the line."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
 def style_of(cell: str) -> str:
     """The cell's style, empty when it has none."""
     return cell.split("\x1f")[1] if cell.startswith("\x1f") else ""
@@ -58,9 +63,9 @@ def say(line: str) -> None:
     if (style := style_of(line)) and sys.stdout.isatty():
         from rich.text import Text
 
-        console().print(Text(bare(line), style))
+        console().print(Text(unmoving(bare(line)), style))
     else:
-        print(bare(line), flush=True)
+        print(unmoving(bare(line)), flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Row], *, wordy: int = 1, spare: Sequence[str] = ()) -> None:
@@ -68,7 +73,7 @@ def table(columns: Sequence[str], rows: Iterable[Row], *, wordy: int = 1, spare:
 
     On a narrow terminal the last `wordy` columns fold, and those of `spare` are left out as needed, first ones first.
     """
-    rows = list(rows)
+    rows = [[_unmoving_cell(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         terminal = console()
         shown = columns_that_fit(columns, rows, terminal.width, wordy, spare)
@@ -76,6 +81,11 @@ def table(columns: Sequence[str], rows: Iterable[Row], *, wordy: int = 1, spare:
     else:
         for line in plain_table(columns, rows):
             print(line)
+
+
+def _unmoving_cell(cell: str) -> str:
+    style, text = style_of(cell), unmoving(bare(cell))
+    return styled(text, style) if style else text
 
 
 def columns_that_fit(

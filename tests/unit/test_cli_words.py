@@ -5,7 +5,7 @@ import typer
 
 from kloros.chembus.vocabulary import VOCABULARY
 from kloros.cli.facts_args import facts_from_json, facts_from_pairs
-from kloros.cli.output import bare, columns_that_fit, plain_table, style_of, styled
+from kloros.cli.output import bare, columns_that_fit, plain_table, say, style_of, styled, table
 from kloros.cli.units import countdown, duration, interval, parse_duration
 from kloros.errors import BadFacts
 
@@ -82,6 +82,16 @@ def test_a_plain_table_is_aligned_uncut_and_has_no_colour() -> None:
     assert lines[1] == "introspection_scan" * 8 + "   0.5"
     assert "\x1f" not in "".join(lines)
     assert len({len(line) for line in lines}) == 1
+
+
+def test_what_others_wrote_moves_no_cursor_and_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    wild = "x\n\x1b[2J\x9b2J\x1fred\x1f\u202e"
+    say(styled(f"{wild} of mine", "bold"))
+    say(wild)
+    table(("one", "other"), [(wild, styled(wild, "red"))])
+    lines = capsys.readouterr().out.split("\n")
+    assert len(lines) == 1 + 1 + 2 + 1
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_narrow_terminal_spares_what_can_be_spared_and_a_column_without_a_word_is_never_shown() -> None:
