@@ -52,7 +52,7 @@ def shout(proxy: Forwarder, endpoints: Endpoints) -> Iterator[Shout]:
 
 
 GARBAGE = {
-    "random bytes": ((b"TEST", os.urandom(200)), "not_json"),
+    "random bytes": ((b"TEST", b"\xff" + os.urandom(200)), "not_json"),
     "empty": ((b"TEST", b""), "not_json"),
     "one frame": ((b"TEST",), "bad_frames"),
     "three frames": ((b"TEST", old_message(), b"more"), "bad_frames"),
