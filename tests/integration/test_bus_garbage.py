@@ -44,6 +44,7 @@ def shout(proxy: Forwarder, endpoints: Endpoints) -> Iterator[Shout]:
     """Puts raw frames on the bus, from a bare pyzmq socket that is known to be connected."""
     context = zmq.Context()
     socket = context.socket(zmq.XPUB)
+    socket.set(zmq.SNDHWM, 0)  # what it says must arrive, however busy the proxy is
     socket.connect(endpoints.publish)
     assert socket.poll(5000)
     yield lambda *frames: socket.send_multipart(frames)
