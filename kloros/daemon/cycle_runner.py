@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from kloros.clock import Clock
@@ -17,7 +18,8 @@ MOST_OVERLAPPED = 1_000  # of a cycle that runs for very long
 class CycleRunner:
     """At most one cycle runs; requests that come meanwhile coalesce into one run after it, or are skipped.
 
-    The due moments that thereby get no cycle of their own are noted in the next cycle that ends (`overlapped`).
+    The due moments that thereby get no cycle of their own are noted in the next cycle that ends (`overlapped`); what
+    they knew to be missed is told by the next numbered one that starts.
 
     Args:
         work: does the cycle's work in the worker thread; an exception is an outcome.
@@ -51,6 +53,7 @@ class CycleRunner:
         self._pending: Run | None = None
         self._coalesced = 0
         self._overlapped: list[int] = []
+        self._missed = 0
 
     @property
     def is_busy(self) -> bool:
@@ -73,6 +76,7 @@ class CycleRunner:
 
     def give_up(self, run: Run) -> None:
         """It gets no cycle of its own; the next cycle that ends says so."""
+        self._missed += run.missed
         if run.due_us is not None and len(self._overlapped) < MOST_OVERLAPPED:
             self._overlapped.append(run.due_us)
 
@@ -95,6 +99,8 @@ class CycleRunner:
             self._running.cancelled.set()
 
     def _start(self, run: Run) -> None:
+        if run.due_us is not None:
+            run, self._missed = replace(run, missed=run.missed + self._missed), 0
         cycle = self._prepare(run)
         cycle.coalesced, self._coalesced = self._coalesced, 0
         cycle.started_s, cycle.started_us = self._clock.monotonic_s(), self._clock.wall_us()

@@ -45,10 +45,11 @@ def table(tmp_path: Path) -> Iterator[Bench[Counting]]:
         yield ready
 
 
-def trigger_facts(clock: VirtualClock, epoch: int = 1) -> dict[str, object]:
+def trigger_facts(clock: VirtualClock, epoch: int = 1, **more: object) -> dict[str, object]:
     due_us = clock.wall_us() // (5 * S) * 5 * S
     return {
         "schedule": "counting", "beat": due_us // (5 * S), "due_ts": due_us / S, "interval_s": 5.0, "epoch": epoch,
+        **more,
     }  # fmt: skip
 
 
@@ -136,6 +137,22 @@ def test_what_becomes_of_a_beat_while_the_cycle_before_it_runs(
     ended = [report.due_ts for report in told] + [due_ts for report in told for due_ts in report.overlapped_ts]
     assert sorted(ended) == dues_ts, "each beat has one end: a cycle of its own, or told as overlapped"
     assert all(report.missed == 0 for report in told)
+
+
+def test_a_loss_that_is_noticed_while_a_cycle_runs_is_told_by_the_next_cycle(table: Bench[Counting]) -> None:
+    table.daemon.block = threading.Event()
+    for serial, wait_s in ((1, 10.0), (3, 5.0)):  # the second is lost, and the third is skipped
+        table.outsider.emit("Q_TRIGGER_COUNTING", trigger_facts(table.clock, serial=serial, overlap="skip"))
+        table.daemon.loop.turn(0.0)
+        table.clock.advance(wait_s)
+    table.daemon.block.set()
+    table.settle()
+    table.say("Q_TRIGGER_COUNTING")
+    for serial in (4, 5):
+        table.say("Q_TRIGGER_COUNTING", trigger_facts(table.clock, serial=serial, overlap="skip"))
+        table.clock.advance(5.0)
+    told = [(message.facts.source, message.facts.missed) for message in table.heard("Q_CYCLE_REPORT")]
+    assert told == [("trigger", 0), ("injected", 0), ("trigger", 1), ("trigger", 0)]
 
 
 def test_a_cycle_that_raises_leaves_nothing_but_its_report(table: Bench[Counting]) -> None:
