@@ -26,7 +26,8 @@ class CycleRunner:
         prepare: makes the Cycle for a run, just before it starts.
         on_done: called in the loop with the cycle and what went wrong, or None.
         on_overdrawn: called in the loop when a cycle outlives its budget.
-        on_hung: called in the loop when it outlives all patience; the worker is lost by then.
+        on_hung: called in the loop when it outlives all patience; the worker is lost by then, and should the cycle end
+            after all, nobody hears of it.
         worker: the thread, which others may use too.
         is_taken: whether they do so now; `resume` must be called when they no longer do.
     """
@@ -50,6 +51,7 @@ class CycleRunner:
         self._on_overdrawn, self._on_hung = on_overdrawn, on_hung
         self._worker, self._is_taken = worker, is_taken
         self._running: Cycle | None = None
+        self._disowned: Cycle | None = None
         self._pending: Run | None = None
         self._coalesced = 0
         self._overlapped: list[int] = []
@@ -107,7 +109,7 @@ class CycleRunner:
         self._running = cycle
         patience_s = max(self._limits.hang_at_least_s, self._limits.hang_factor * cycle.budget_s)
         self._loop.at_monotonic("budget", cycle.started_s + cycle.budget_s, partial(self._overdrawn, cycle))
-        self._loop.at_monotonic("hang", cycle.started_s + patience_s, partial(self._on_hung, cycle))
+        self._loop.at_monotonic("hang", cycle.started_s + patience_s, partial(self._hung, cycle))
         self._worker.run(partial(self._run_in_worker, cycle))
 
     def _run_in_worker(self, cycle: Cycle) -> None:
@@ -120,6 +122,8 @@ class CycleRunner:
         self._loop.call_soon(partial(self._done, cycle, error))
 
     def _done(self, cycle: Cycle, error: str | None) -> None:
+        if cycle is self._disowned:
+            return
         self._running = None
         cycle.overlapped, self._overlapped = self._overlapped, []
         self._loop.at_monotonic("budget", None)
@@ -130,3 +134,7 @@ class CycleRunner:
     def _overdrawn(self, cycle: Cycle) -> None:
         cycle.cancelled.set()
         self._on_overdrawn(cycle)
+
+    def _hung(self, cycle: Cycle) -> None:
+        self._disowned = cycle
+        self._on_hung(cycle)

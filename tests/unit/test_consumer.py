@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from support.bench import Bench, bench
 
+from kloros.chembus.memory import MemoryBus, MemoryHub
 from kloros.clock import VirtualClock
 from kloros.daemon.consumer import Consumer
 from kloros.daemon.cycle import Cycle
@@ -196,6 +197,27 @@ def test_a_hung_cycle_ends_the_daemon_with_an_error_and_the_loop_served_meanwhil
         assert reports(table) == [("injected", "hung")]
         assert table.daemon.exit_code == 1
         table.daemon.block.set()
+
+
+def test_a_hung_cycle_that_ends_after_all_is_not_told_twice_and_has_no_effect(tmp_path: Path) -> None:
+    suite = SuiteSettings(cycles=CycleSettings(hang_at_least_s=10.0, hang_factor=2.0))
+    clock, hub = VirtualClock(wall_us=START_US), MemoryHub()
+    outsider = MemoryBus(hub, name="listener", clock=clock)
+    outsider.subscribe("*")
+    outsider.join(1.0)
+    with bench(Counting, tmp_path, clock, suite, hub) as table:
+        table.daemon.block = threading.Event()
+        table.outsider.emit("Q_TRIGGER_COUNTING", trigger_facts(clock))
+        table.daemon.loop.turn(0.0)
+        table.clock.advance(10.1)
+        table.daemon.loop.turn(0.0)
+        assert table.daemon.exit_code == 1
+        table.daemon.block.set()  # it ends while the daemon winds down
+    heard = outsider.receive(1000)
+    assert [each.facts.outcome for each in heard if each.signal == "Q_CYCLE_REPORT"] == ["hung"]
+    assert not [each for each in heard if each.signal == "OBSERVATION"]
+    with bench(Counting, tmp_path, clock, suite, hub) as table:
+        assert table.daemon.store.get("count", int) is None
 
 
 def test_in_maintenance_nobody_works_and_nobody_falls_back(table: Bench[Counting]) -> None:
