@@ -26,9 +26,9 @@ from kloros.daemon.kit import Kit as Kit  # where subclasses look for it
 from kloros.daemon.lacks import Lacks
 from kloros.daemon.loop import Loop
 from kloros.daemon.losses import announce_losses
-from kloros.daemon.maintenance import Maintenance
+from kloros.daemon.maintenance import Maintenance, Register
 from kloros.storage.database import Tables
-from kloros.units import us_to_seconds
+from kloros.units import seconds_to_us, us_to_seconds
 
 HEARTBEAT_INTERVAL_S = 10.0
 HOUSEKEEPING_INTERVAL_S = 1.0
@@ -65,7 +65,7 @@ class Daemon:
         self.last_step_s = 0.0
         self.counters: dict[str, int] = {}
         self.durables = Durables(self, kit)
-        self.maintenance = self.store.get("maintenance", Maintenance) or Maintenance()
+        self._register = Register(self.store.get("maintenance", Maintenance), self.clock.wall_us())
         self._started_s = self.clock.monotonic_s()
         self._wall_offset_s = self._wall_minus_monotonic_s()
         self._lacks = Lacks(self.bus, self.store, self.log)
@@ -184,6 +184,11 @@ class Daemon:
         """The worker has ended a batch."""
 
     @property
+    def maintenance(self) -> Maintenance:
+        """The latest change that this daemon knows of."""
+        return self._register.known
+
+    @property
     def in_maintenance(self) -> bool:
         """Whether nobody is to work now."""
         return self.maintenance.is_on(self.clock.wall_us())
@@ -295,10 +300,9 @@ class Daemon:
         self._take_maintenance(news.of_signal(message))
 
     def _take_maintenance(self, latest: Maintenance) -> None:
-        merged = self.maintenance.merged(latest)
-        if merged is not self.maintenance:
-            self.maintenance = merged
-            self.store.put("maintenance", merged)
+        unseen_step_us = seconds_to_us(self._wall_minus_monotonic_s() - self._wall_offset_s)
+        if self._register.take(latest, self.clock.wall_us(), unseen_step_us):
+            self.store.put("maintenance", self.maintenance)
             self._arm_maintenance()
             self._note_maintenance()
 
@@ -336,6 +340,8 @@ class Daemon:
     def _on_clock_step(self) -> None:
         before_s, self._wall_offset_s = self._wall_offset_s, self._wall_minus_monotonic_s()
         self.last_step_s = round(self._wall_offset_s - before_s, 6)
+        self._register.rewind(self.clock.wall_us(), seconds_to_us(self.last_step_s))
+        self.store.put("maintenance", self.maintenance)
         self.clock_steps += 1
         self.count("clock_steps")
         self.log.warning("clock_stepped", step_s=self.last_step_s)

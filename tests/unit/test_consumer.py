@@ -243,6 +243,57 @@ def test_maintenance_ends_by_itself_and_outlives_a_restart(tmp_path: Path) -> No
         assert table.daemon.mode() == "normal"
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_maintenance_is_left_and_entered_after_the_clock_went_back(table: Bench[Counting], is_seen: bool) -> None:
+    for signal, is_on in (("MAINTENANCE_SUSPEND", True), ("MAINTENANCE_RESUME", False)) * 2:
+        table.say(signal)
+        assert table.daemon.in_maintenance is is_on
+        table.advance(10.0)
+        table.clock.step_wall(-3600)
+        if is_seen:
+            table.settle()
+            table.advance(1.0)
+
+
+def test_a_tick_from_before_the_clock_went_back_does_not_undo_what_was_asked_after_it(table: Bench[Counting]) -> None:
+    table.say("MAINTENANCE_SUSPEND")
+    before = {"tick": 1, "uptime_s": 1.0, "maintenance": True, "maintenance_changed_ts": START_US / S}
+    table.advance(10.0)
+    table.clock.step_wall(-3600)
+    table.settle()
+    rewound = {**before, "maintenance_changed_ts": us_to_seconds(table.daemon.maintenance.changed_us)}
+    table.advance(10.0)
+    table.say("Q_SCHEDULE_TICK", rewound)
+    table.say("MAINTENANCE_RESUME")
+    table.say("Q_SCHEDULE_TICK", rewound)
+    assert not table.daemon.in_maintenance
+
+
+def test_maintenance_is_left_after_a_restart_under_a_clock_that_went_back(tmp_path: Path) -> None:
+    clock = VirtualClock(wall_us=START_US)
+    with bench(Counting, tmp_path, clock) as table:
+        table.say("MAINTENANCE_SUSPEND")
+    clock.step_wall(-3600)
+    with bench(Counting, tmp_path, clock) as table:
+        assert table.daemon.in_maintenance
+        table.advance(10.0)
+        table.say("MAINTENANCE_RESUME")
+        assert not table.daemon.in_maintenance
+
+
+def test_who_was_away_when_maintenance_was_left_under_a_clock_set_back_hears_it_from_the_tick(tmp_path: Path) -> None:
+    clock = VirtualClock(wall_us=START_US)
+    with bench(Counting, tmp_path, clock) as table:
+        table.say("MAINTENANCE_SUSPEND")
+    clock.step_wall(-3600)
+    left_ts = us_to_seconds(clock.wall_us())
+    clock.advance(60.0)
+    with bench(Counting, tmp_path, clock) as table:
+        tick = {"tick": 1, "uptime_s": 1.0, "maintenance": False, "maintenance_changed_ts": left_ts}
+        table.say("Q_SCHEDULE_TICK", tick)
+        assert not table.daemon.in_maintenance
+
+
 def test_governance_kill_stops_the_named_zooid_only(table: Bench[Counting]) -> None:
     table.say("governance.kill", {"zooid": "another_daemon"})
     table.say("Q_TRIGGER_COUNTING")

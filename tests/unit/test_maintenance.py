@@ -42,3 +42,19 @@ def test_a_reason_is_kept_as_long_as_can_be_told_each_second() -> None:
 
 def test_when_off_nothing_expires() -> None:
     assert Maintenance(suspended=False, until_us=500).expires_us() is None
+
+
+@given(CHANGES, st.integers(0, 100), st.integers(-100, 0))
+def test_no_change_lies_ahead_of_the_clock_and_only_one_that_did_is_moved(
+    change: Maintenance, now_us: int, step_us: int
+) -> None:
+    rewound = change.rewound(now_us, step_us)
+    assert rewound.changed_us <= now_us
+    assert (rewound is change) == (change.changed_us <= now_us)
+    assert (rewound.suspended, rewound.until_us) == (change.suspended, change.until_us)
+
+
+def test_what_was_asked_after_a_step_back_is_later_than_what_was_asked_before() -> None:
+    suspended = Maintenance(suspended=True, changed_us=10_000).rewound(7_000, step_us=-3_600)
+    assert suspended.changed_us == 6_400
+    assert not suspended.merged(Maintenance(suspended=False, changed_us=6_500)).is_on(7_000)
