@@ -13,7 +13,7 @@ import msgspec
 
 from kloros.chembus.signals import TICK_DEADLINE_S
 from kloros.daemon.grid import Grid, beat_number
-from kloros.units import US_PER_S
+from kloros.units import US_PER_S, seconds_to_us
 
 
 class Source(StrEnum):
@@ -166,10 +166,12 @@ class BeatKeeper:
         """The next beat this consumer would run by itself; None while it waits for the scheduler or is paused."""
         if self.pacing.paused:
             return None
+        if self._is_ahead(now_us):
+            return self._next_unnumbered_us(now_us, now_s) if self.engaged else None
         if self.engaged:
             return self._next_due_us(now_us)
         if self._limits.heartbeat_fallback and self._tick_s is not None:
-            due_us = self._next_due_us(min(now_us, now_us - TRIGGER_GRACE_US))
+            due_us = self._next_due_us(now_us - TRIGGER_GRACE_US)
             silent_until_us = now_us + round((self._tick_s + self._limits.tick_silence_s - now_s) * US_PER_S)
             return max(due_us + TRIGGER_GRACE_US, silent_until_us)
         return None
@@ -207,8 +209,7 @@ class BeatKeeper:
 
     def _local_beat(self, now_us: int, now_s: float) -> Run | None:
         if self._is_ahead(now_us):
-            interval_s = self.pacing.interval_us / US_PER_S
-            if self._unnumbered_s is not None and now_s - self._unnumbered_s < interval_s:
+            if self._next_unnumbered_us(now_us, now_s) > now_us:
                 return None
             self._unnumbered_s = now_s
             return Run(Source.FALLBACK)
@@ -225,9 +226,14 @@ class BeatKeeper:
         """The wall clock was stepped back behind beats that are done or planned: their numbers must not run."""
         return max(self._taken_us or 0, self.pacing.anchor_us) > now_us + self.pacing.interval_us
 
+    def _next_unnumbered_us(self, now_us: int, now_s: float) -> int:
+        """An interval after the last one, however often it is asked."""
+        if self._unnumbered_s is None:
+            return now_us
+        waited_us = seconds_to_us(now_s - self._unnumbered_s)
+        return now_us + max(0, self.pacing.interval_us - waited_us)
+
     def _next_due_us(self, now_us: int) -> int:
-        if self._is_ahead(now_us):
-            return now_us + self.pacing.interval_us
         return self.grid.due_after(max(now_us, self._taken_us or 0, self.pacing.anchor_us - 1))
 
     def _take(self, source: Source, due_us: int, beat: int) -> Run:

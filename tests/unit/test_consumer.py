@@ -94,6 +94,19 @@ def test_two_intervals_of_silence_engage_the_fallback_and_a_trigger_releases_it(
     assert table.daemon.mode() == "normal"
 
 
+def test_in_fallback_under_a_clock_set_back_it_works_every_interval_while_ticks_go_on(table: Bench[Counting]) -> None:
+    """The scheduler lives, and has no such entry any more."""
+    table.advance(20.0)
+    assert table.daemon.mode() == "fallback"
+    table.clock.step_wall(-3600)
+    table.settle()
+    before = len(reports(table))
+    for tick in range(60):
+        table.advance(1.0)
+        table.say("Q_SCHEDULE_TICK", {"tick": tick, "uptime_s": 1.0, "epoch": 1})
+    assert reports(table)[before:] == [("fallback", "ok")] * 12
+
+
 def test_the_last_beat_is_remembered_across_a_restart(tmp_path: Path) -> None:
     clock = VirtualClock(wall_us=START_US)
     with bench(Counting, tmp_path, clock) as table:

@@ -165,6 +165,14 @@ def test_after_a_large_step_back_it_keeps_working_without_repeating_a_number() -
     assert beats.on_time(T0 + 5 * S, now_s=15.0) == Run(Source.FALLBACK)
 
 
+def test_after_a_large_step_back_it_does_not_matter_how_often_it_is_asked_for_the_next_beat() -> None:
+    beats = keeper(done_us=T0 + 3600 * S)
+    assert beats.next_local_due_us(T0, 9.0) is None, "it waits for the scheduler"
+    assert beats.on_time(T0, now_s=10.0) == Run(Source.FALLBACK)
+    for waited_s in (0, 1, 4, 4.999999):
+        assert beats.next_local_due_us(T0 + round(waited_s * S), 10.0 + waited_s) == T0 + 5 * S
+
+
 @pytest.mark.parametrize("step_s", [-0.5, -2.0, -4.9])
 def test_a_small_step_back_never_repeats_a_beat(step_s: float) -> None:
     beats = keeper()
