@@ -49,7 +49,11 @@ class TriggerFacts(Facts, kw_only=True):
 
 
 class TickEntry(Facts, kw_only=True):
-    """One schedule entry as the tick shows it."""
+    """One schedule entry as the tick shows it.
+
+    held_until_ts: when the last hold on it ends by itself, with or without a scheduler to say so; absent when it has no
+    such end, or is paused as well.
+    """
 
     signal: str
     interval_s: Positive
@@ -68,6 +72,7 @@ class TickEntry(Facts, kw_only=True):
     why: str | None = None
     adaptive: bool = True
     held: bool = False
+    held_until_ts: EpochSeconds | None = None
     after: str | None = None
 
 

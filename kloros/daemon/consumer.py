@@ -171,11 +171,10 @@ class Consumer(Daemon):
 
     def _arm(self) -> None:
         """Set the moments at which this consumer would have to act by itself."""
-        can_fall_back = self.is_working and not self.beats.pacing.paused
-        engage_s = self.beats.engage_at_s() if can_fall_back and not self.beats.engaged else None
-        self.loop.at_monotonic("engage", engage_s, self._on_time)
+        is_waiting = self.is_working and not self.beats.pacing.paused and not self.beats.engaged
+        self.loop.at_monotonic("engage", self.beats.engage_at_s() if is_waiting else None, self._on_time)
         now_us, now_s = self.clock.wall_us(), self.clock.monotonic_s()
-        due_us = self.beats.next_local_due_us(now_us, now_s) if can_fall_back else None
+        due_us = self.beats.next_local_due_us(now_us, now_s) if self.is_working else None
         self.loop.at_wall("local beat", due_us, self._on_time)
 
     def _on_time(self) -> None:
@@ -318,4 +317,5 @@ def _pacing_of(entry: TickEntry) -> Pacing:
         offset_us=offset_us,
         anchor_us=offset_us if entry.next_due_ts is None else seconds_to_us(entry.next_due_ts),
         paused=entry.paused,
+        held_until_us=None if entry.held_until_ts is None else seconds_to_us(entry.held_until_ts),
     )

@@ -35,6 +35,7 @@ class Pacing(msgspec.Struct, frozen=True):
     """What a consumer last knew of its entry; kept on disk. Times in microseconds.
 
     anchor_us: a due moment since which this grid holds. What lies before it on the grid was never due.
+    held_until_us: when a pause ends by itself, whether the scheduler lives to say so or not; None: when it says so.
     """
 
     interval_us: int
@@ -42,6 +43,7 @@ class Pacing(msgspec.Struct, frozen=True):
     offset_us: int = 0
     anchor_us: int = 0
     paused: bool = False
+    held_until_us: int | None = None
     done_us: int | None = None
     serial: int | None = None
 
@@ -147,10 +149,11 @@ class BeatKeeper:
             offset_us=entry.offset_us,
             anchor_us=self.pacing.anchor_us if is_same_grid else entry.anchor_us,
             paused=entry.paused,
+            held_until_us=entry.held_until_us,
         )
 
     def resume(self, now_s: float, now_us: int) -> None:
-        """A pause or maintenance ended: silence is counted from here, and what was skipped is not missed."""
+        """A pause or maintenance ended (at `now_us`): silence is counted from here, what was skipped is not missed."""
         self._heard_s = now_s
         self._accounted_us = max(now_us, self._accounted_us or 0)
 
@@ -163,9 +166,10 @@ class BeatKeeper:
         return self._heard_s + self._limits.missed_intervals * self.pacing.interval_us / US_PER_S
 
     def next_local_due_us(self, now_us: int, now_s: float) -> int | None:
-        """The next beat this consumer would run by itself; None while it waits for the scheduler or is paused."""
+        """The next beat this consumer would run by itself, or the end of a hold; None while it waits for the scheduler
+        or is paused."""
         if self.pacing.paused:
-            return None
+            return self.pacing.held_until_us
         if self._is_ahead(now_us):
             return self._next_unnumbered_us(now_us, now_s) if self.engaged else None
         if self.engaged:
@@ -178,6 +182,7 @@ class BeatKeeper:
 
     def on_time(self, now_us: int, now_s: float) -> Run | None:
         """Time passed: the beat to run locally, if one is due and the scheduler is silent. May engage the fallback."""
+        self._end_hold(now_us, now_s)
         if self.pacing.paused:
             return None
         if not self.engaged:
@@ -191,6 +196,12 @@ class BeatKeeper:
         if run.due_us is not None:
             done_us = max(run.due_us, self.pacing.done_us or 0)
             self.pacing = msgspec.structs.replace(self.pacing, done_us=done_us, serial=run.serial or self.pacing.serial)
+
+    def _end_hold(self, now_us: int, now_s: float) -> None:
+        until_us = self.pacing.held_until_us
+        if self.pacing.paused and until_us is not None and now_us >= until_us:
+            self.pacing = msgspec.structs.replace(self.pacing, paused=False, held_until_us=None)
+            self.resume(now_s, until_us)
 
     def _note_serial(self, serial: int | None) -> None:
         """Count the triggers emitted since the last one heard. A smaller serial means a schedule begun anew."""
@@ -245,9 +256,10 @@ class BeatKeeper:
     def _hear_scheduler(self, epoch: int, now_s: float) -> None:
         self._epoch, self._epoch_s = epoch, now_s
 
-    def _repace(self, **changes: int | bool) -> None:
-        if changes["interval_us"] != self.pacing.interval_us:
+    def _repace(self, *, interval_us: int, anchor_us: int, **others: int | bool | None) -> None:
+        if interval_us != self.pacing.interval_us:
             # Beats are not counted as missed across a change: the two grids do not compare, the scheduler's count does.
-            self._accounted_us = int(changes["anchor_us"]) - 1
+            self._accounted_us = anchor_us - 1
+        changes = {"interval_us": interval_us, "anchor_us": anchor_us, **others}
         if any(getattr(self.pacing, name) != value for name, value in changes.items()):
             self.pacing = msgspec.structs.replace(self.pacing, **changes)

@@ -8,7 +8,7 @@ from kloros.chembus.facts import TickEntry, TriggerFacts
 from kloros.orchestration.beat_rules import MOST_CHARACTERS, next_expiry_us, numbered_due_us
 from kloros.orchestration.schedule import EntryView
 from kloros.orchestration.schedule_entry import Beat, Entry, EntryState
-from kloros.orchestration.wishes import Wish, deciding
+from kloros.orchestration.wishes import Wish, deciding, held_until_us
 from kloros.units import us_to_seconds
 
 
@@ -75,6 +75,7 @@ def tick_entry(view: EntryView) -> TickEntry:
     entry, state = view.entry, view.state
     interval_us, until_us = state.timeline.interval_us, next_expiry_us(state)
     is_nominal, is_still = interval_us == entry.interval_us, state.paused or state.is_held
+    held_until = None if state.paused else held_until_us(state.wishes)
     why = None if is_nominal else off_nominal(entry, interval_us, state.pace, deciding(state.wishes))
     return TickEntry(
         signal=entry.signal,
@@ -94,5 +95,6 @@ def tick_entry(view: EntryView) -> TickEntry:
         why=(held(state) or why or "")[:MOST_CHARACTERS] or None,
         adaptive=entry.adaptive,
         held=state.is_held,
+        held_until_ts=None if held_until is None else us_to_seconds(held_until),
         after=entry.after,
     )

@@ -42,6 +42,13 @@ def is_held(wishes: Mapping[str, Wish]) -> bool:
     return any(wish.pace == HOLD for wish in wishes.values())
 
 
+def held_until_us(wishes: Mapping[str, Wish]) -> int | None:
+    """When the last hold runs out; None when there is none, or one that must be taken back."""
+    untils = [wish.until_us for wish in wishes.values() if wish.pace == HOLD]
+    ends = [until_us for until_us in untils if until_us is not None]
+    return max(ends, default=None) if len(ends) == len(untils) else None
+
+
 def deciding(wishes: Mapping[str, Wish]) -> list[tuple[str, Wish]]:
     """The wishes that decide how the entry runs, by source: holds alone, while there are any."""
     if is_held(wishes):

@@ -55,6 +55,7 @@ class Consumer:
             interval_us=round(shown.interval_s * S), nominal_us=round((shown.nominal_s or 0) * S),
             offset_us=round(shown.offset_s * S), paused=shown.paused,
             anchor_us=round((shown.next_due_ts or shown.offset_s) * S),
+            held_until_us=None if shown.held_until_ts is None else round(shown.held_until_ts * S),
         )  # fmt: skip
         self.keeper.on_tick(self.world.epoch, pacing, self.world.mono_s, self.world.wall_us)
 
@@ -73,8 +74,8 @@ class Consumer:
     def next_s(self) -> float:
         """Monotonic: when something happens by itself."""
         moments = [self.ends_s] if self.running else []
-        if not self.world.is_suspended and not self.keeper.pacing.paused:
-            if not self.keeper.engaged:
+        if not self.world.is_suspended:
+            if not self.keeper.engaged and not self.keeper.pacing.paused:
                 moments.append(self.keeper.engage_at_s())
             due_us = self.keeper.next_local_due_us(self.world.wall_us, self.world.mono_s)
             if due_us is not None:

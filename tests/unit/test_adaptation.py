@@ -17,7 +17,7 @@ from kloros.orchestration.schedule import Schedule
 from kloros.orchestration.schedule_config import ScheduleConfig, load_schedule
 from kloros.orchestration.schedule_entry import Beat, Entry
 from kloros.orchestration.schedule_facts import tick_entry, trigger_facts
-from kloros.orchestration.wishes import HOLD, OPERATOR, Wish, is_held, wanted_pace, without_expired
+from kloros.orchestration.wishes import HOLD, OPERATOR, Wish, held_until_us, is_held, wanted_pace, without_expired
 
 S = 1_000_000
 START_US = 1_700_000_000 * S
@@ -144,6 +144,23 @@ def test_a_signals_own_ttl_can_only_shorten_the_rules() -> None:
     world.feel("CRITICAL_FATIGUE", ttl_s=100_000.0)
     world.run(61)
     assert world.interval_s("curiosity_generation") == 60.0
+
+
+def test_holds_end_with_the_last_of_them_unless_one_has_no_end() -> None:
+    holds = {"brake": Wish(0.0, 20), "other": Wish(0.0, 30), "tired": Wish(0.5, 40)}
+    assert held_until_us(holds) == 30
+    assert held_until_us({**holds, "third": Wish(0.0)}) is None
+    assert held_until_us({"tired": Wish(0.5, 40)}) is None
+
+
+def test_the_tick_says_when_a_hold_ends_but_not_of_an_entry_that_is_paused_as_well() -> None:
+    world = World()
+    world.feel("EMERGENCY_BRAKE", ttl_s=20.0)
+    world.schedule.set_pace("semantic_dedup", 0.5, world.now_us, 10 * S)
+    shown = tick_entry(world.schedule.view("semantic_dedup"))
+    assert shown.held_until_ts == (world.now_us + 20 * S) / S, "not the first of all that runs out"
+    world.schedule.pause("semantic_dedup")
+    assert tick_entry(world.schedule.view("semantic_dedup")).held_until_ts is None
 
 
 def test_the_brake_holds_what_is_adaptive_and_lets_go_by_itself() -> None:

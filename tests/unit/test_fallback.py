@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kloros.daemon.fallback import BeatKeeper, Limits, Pacing, Refusal, Run, Source, Trigger
 
@@ -103,6 +104,41 @@ def test_a_pause_is_not_silence_and_its_beats_are_not_missed() -> None:
     run = beats.on_trigger(trigger(T0 + 105 * S), now_s=105.0)
     assert isinstance(run, Run)
     assert run.missed == 0
+
+
+HELD = Pacing(interval_us=5 * S, nominal_us=5 * S, paused=True, held_until_us=T0 + 31 * S)
+
+
+def test_a_hold_that_nobody_ends_ends_by_itself_and_silence_counts_from_there() -> None:
+    beats = keeper()
+    beats.on_tick(7, HELD, now_s=1.0, now_us=T0 + 1 * S)
+    assert beats.next_local_due_us(T0 + 1 * S, 1.0) == T0 + 31 * S
+    assert beats.on_time(T0 + 31 * S - 1, now_s=30.999999) is None
+    assert beats.pacing.paused
+    assert beats.on_time(T0 + 31 * S, now_s=31.0) is None
+    assert not beats.pacing.paused
+    assert beats.engage_at_s() == 41.0
+    run = beats.on_time(T0 + 41 * S, now_s=41.0)
+    assert isinstance(run, Run)
+    assert (run.due_us, run.missed) == (T0 + 40 * S, 1), "what was due during the hold is not missed"
+
+
+def test_a_hold_that_is_prolonged_ends_when_the_last_word_says() -> None:
+    beats = keeper()
+    beats.on_tick(7, HELD, now_s=1.0, now_us=T0 + 1 * S)
+    beats.on_tick(7, replace(HELD, held_until_us=T0 + 60 * S), now_s=30.0, now_us=T0 + 30 * S)
+    assert beats.on_time(T0 + 59 * S, now_s=59.0) is None
+    assert beats.pacing.paused
+    beats.on_tick(7, replace(HELD, held_until_us=None), now_s=59.5, now_us=T0 + 59 * S)
+    assert beats.on_time(T0 + 10_000 * S, now_s=10_000.0) is None
+    assert beats.pacing.paused, "now it is an operator's pause, too"
+
+
+def test_a_hold_that_is_remembered_has_an_end_too() -> None:
+    beats = BeatKeeper(replace(HELD, done_us=T0), Limits(), now_s=0.0)
+    beats.on_time(T0 + 86_400 * S, now_s=0.0)
+    assert not beats.pacing.paused
+    assert beats.engage_at_s() == 10.0
 
 
 def test_a_slower_pace_stretches_the_patience() -> None:

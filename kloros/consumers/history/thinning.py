@@ -16,7 +16,9 @@ from kloros.storage.history_rows import Row
 
 MAX_LINES = 4_096
 _LOSSES = ("gap", "drop")
-_ENTRY_FIELDS = ("signal", "interval_s", "nominal_s", "offset_s", "pace", "paused", "override_until_ts", "why")
+_ENTRY_FIELDS = (
+    "signal", "interval_s", "nominal_s", "offset_s", "pace", "paused", "override_until_ts", "held_until_ts", "why",
+)  # fmt: skip
 
 
 class Thinner:
