@@ -115,12 +115,14 @@ class Consumer(Daemon):
         due_us = None if facts.due_ts is None else seconds_to_us(facts.due_ts)
         interval_us = None if facts.interval_s is None else seconds_to_us(facts.interval_s)
         trigger = Trigger(facts.beat, due_us, interval_us, facts.epoch or 0, facts.serial)
-        decision = self.beats.on_trigger(trigger, self.clock.monotonic_s())
+        decision = self.beats.on_trigger(trigger, self.clock.monotonic_s(), self.clock.wall_us())
         self._note_fallback()
+        runs_it = isinstance(decision, Run) and decision.due_us is not None
+        if trigger.epoch and not runs_it and decision is not Refusal.OLD_EPOCH:
+            # A beat that was run, or one older than that, which never will be; at most work is done without its number.
+            self._cycles.give_up(Run(Source.TRIGGER, facts.beat, due_us))
         if isinstance(decision, Refusal):
             self.count(decision.value)
-            if decision is Refusal.DUPLICATE:  # of a beat that was run, or of one older than that, which never will be
-                self._cycles.give_up(Run(Source.TRIGGER, facts.beat, due_us))
             self.log.debug("trigger_refused", reason=decision.value, schedule=self.schedule, beat=facts.beat)
         else:
             if decision.due_us is not None:

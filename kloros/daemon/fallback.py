@@ -6,6 +6,7 @@ and the fallback can never run the same beat twice. Wall times are microseconds,
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -83,6 +84,9 @@ class Limits:
 
 # A due beat is left to the scheduler for this long before a heartbeat fallback runs it.
 TRIGGER_GRACE_US = 100_000
+# Beats that are known to have run, when a clock that was set back shows their due moments again. A scheduler may emit
+# again what it emitted just before it was killed.
+LATELY = 2
 # A lower epoch is refused only while the higher one is alive; otherwise a reset scheduler would never be heard again.
 EPOCH_ALIVE_S = 10.0
 
@@ -100,6 +104,7 @@ class BeatKeeper:
         self._epoch_s = 0.0
         self._taken_us = pacing.done_us
         self._accounted_us = pacing.done_us
+        self._lately_us = deque([] if pacing.done_us is None else [pacing.done_us], maxlen=LATELY)
         self._serial = pacing.serial
         self._unheard = 0
         self._unnumbered_s: float | None = None
@@ -109,7 +114,7 @@ class BeatKeeper:
         """The due moments at the entry's present interval."""
         return Grid(self.pacing.anchor_us, self.pacing.interval_us)
 
-    def on_trigger(self, trigger: Trigger, now_s: float) -> Run | Refusal:
+    def on_trigger(self, trigger: Trigger, now_s: float, now_us: int) -> Run | Refusal:
         """A trigger was heard. Only a scheduler's own (with an epoch) counts as hearing the scheduler."""
         if not trigger.epoch:
             return Run(Source.INJECTED)
@@ -122,7 +127,7 @@ class BeatKeeper:
             return Run(Source.TRIGGER)
         if self._taken_us is not None and trigger.due_us <= self._taken_us:
             self._note_serial(trigger.serial)
-            return Refusal.DUPLICATE
+            return self._repeated(trigger.due_us, trigger.serial, now_us)
         if trigger.interval_us:
             self._repace(interval_us=trigger.interval_us, anchor_us=trigger.due_us)
         self._note_serial(trigger.serial)
@@ -193,9 +198,19 @@ class BeatKeeper:
 
     def done(self, run: Run) -> None:
         """Its cycle has ended: that beat will never run again."""
-        if run.due_us is not None:
-            done_us = max(run.due_us, self.pacing.done_us or 0)
-            self.pacing = msgspec.structs.replace(self.pacing, done_us=done_us, serial=run.serial or self.pacing.serial)
+        dues_us = [due_us for due_us in (run.due_us, self.pacing.done_us) if due_us is not None]
+        done_us, serial = max(dues_us, default=None), run.serial or self.pacing.serial
+        self.pacing = msgspec.structs.replace(self.pacing, done_us=done_us, serial=serial)
+
+    def _repeated(self, due_us: int, serial: int | None, now_us: int) -> Run | Refusal:
+        """A trigger for a moment not later than the last one taken. Where the wall clock was set back behind that, and
+        the scheduler knows nothing of it, time repeats itself: work goes on without numbers."""
+        is_ahead = self._taken_us is not None and self._taken_us > now_us
+        is_present = abs(now_us - due_us) <= self.pacing.interval_us
+        if not is_ahead or not is_present or due_us in self._lately_us:
+            return Refusal.DUPLICATE
+        self._lately_us.append(due_us)
+        return Run(Source.TRIGGER, serial=serial)
 
     def _end_hold(self, now_us: int, now_s: float) -> None:
         until_us = self.pacing.held_until_us
@@ -251,6 +266,7 @@ class BeatKeeper:
         seen_us = max(self._taken_us or 0, self._accounted_us or 0)
         missed = len(self.grid.beats_between(seen_us, due_us - 1)) if seen_us and seen_us < due_us else 0
         self._taken_us = due_us
+        self._lately_us.append(due_us)
         return Run(source, beat, due_us, missed)
 
     def _hear_scheduler(self, epoch: int, now_s: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -40,14 +41,16 @@ class Consumer:
         self.ends_s = 0.0
         self.pending: Run | None = None
         self.overlapped: list[int] = []
+        self.missed = 0
 
     def hear(self, beat: Beat) -> None:
         trigger = Trigger(beat.beat, beat.due_us, beat.interval_us, self.world.epoch, beat.serial)
-        decision = self.keeper.on_trigger(trigger, self.world.mono_s)
+        decision = self.keeper.on_trigger(trigger, self.world.mono_s, self.world.wall_us)
+        runs_it = isinstance(decision, Run) and decision.due_us is not None
+        if beat.due_us is not None and not runs_it and decision is not Refusal.OLD_EPOCH:
+            self.overlapped.append(beat.due_us)
         if not isinstance(decision, Refusal):
             self.request(decision, is_skipped=True)
-        elif decision is Refusal.DUPLICATE and beat.due_us is not None:
-            self.overlapped.append(beat.due_us)
 
     def tick(self) -> None:
         shown = tick_entry(self.world.schedule.view(self.entry.name))
@@ -61,15 +64,21 @@ class Consumer:
 
     def request(self, run: Run, *, is_skipped: bool = False) -> None:
         if self.running is None:
+            if run.due_us is not None:
+                run, self.missed = replace(run, missed=run.missed + self.missed), 0
             self.running, self.ends_s = run, self.world.mono_s + self.world.duration_s(self.entry)
         elif is_skipped and run.due_us is not None:
-            self.overlapped.append(run.due_us)
+            self.give_up(run)
         elif self.pending is None:
             self.pending = run
         else:
             dropped, self.pending = (run, self.pending) if run.due_us is None else (self.pending, run)
-            if dropped.due_us is not None:
-                self.overlapped.append(dropped.due_us)
+            self.give_up(dropped)
+
+    def give_up(self, run: Run) -> None:
+        self.missed += run.missed
+        if run.due_us is not None:
+            self.overlapped.append(run.due_us)
 
     def next_s(self) -> float:
         """Monotonic: when something happens by itself."""
@@ -218,8 +227,7 @@ class World:
         self.schedule.suspend()
         for consumer in self.consumers.values():
             if consumer and consumer.pending:
-                if consumer.pending.due_us is not None:
-                    consumer.overlapped.append(consumer.pending.due_us)
+                consumer.give_up(consumer.pending)
                 consumer.pending = None
         self.run_until(self.mono_s + self.chance.uniform(1, 600))
         self.is_suspended = False

@@ -96,3 +96,28 @@ def test_a_hold_that_ends_during_maintenance_is_over_when_that_is(tmp_path: Path
         assert not consumer.heard("FALLBACK_ENGAGED"), "silence counts from the end of the maintenance"
         consumer.advance(2.0)
         assert consumer.daemon.mode() == "fallback"
+
+
+def test_a_scheduler_that_returns_after_the_clock_was_wrong_is_heard_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "scheduler")
+    clock, hub = VirtualClock(wall_us=START_US), MemoryHub()
+    with bench(Counting, tmp_path / "consumer", clock, hub=hub) as consumer:
+        with bench(SchedulerDaemon, tmp_path / "scheduler", clock, hub=hub) as scheduler:
+            pass_both(scheduler, consumer, 20)
+        consumer.advance(30.0)
+        for step_s in (3600, -3600):
+            clock.step_wall(step_s)
+            consumer.settle()
+            consumer.advance(20.0)
+        assert consumer.daemon.mode() == "fallback"
+        before = len(consumer.heard("Q_CYCLE_REPORT"))
+        with bench(SchedulerDaemon, tmp_path / "scheduler", clock, hub=hub) as scheduler:
+            pass_both(scheduler, consumer, 3700)
+            triggers = scheduler.heard("Q_TRIGGER_COUNTING")
+        reports = [message.facts for message in consumer.heard("Q_CYCLE_REPORT")]
+        assert len(reports) - before >= len(triggers) - 2
+        assert {report.source for report in reports[before:]} == {"trigger"}
+        dues_ts = [report.due_ts for report in reports if report.due_ts]
+        assert len(dues_ts) == len(set(dues_ts))
+        told_ts = {*dues_ts, *(due_ts for report in reports for due_ts in report.overlapped_ts)}
+        assert {trigger.facts.due_ts for trigger in triggers} <= told_ts, "each beat has its end"

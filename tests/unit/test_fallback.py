@@ -23,44 +23,49 @@ def trigger(due_us: int, epoch: int = 7, interval_s: int = INTERVAL_S) -> Trigge
     return Trigger(due_us // (INTERVAL_S * S), due_us, interval_s * S, epoch)
 
 
+def hear(beats: BeatKeeper, heard: Trigger, now_s: float) -> Run | Refusal:
+    """While the clock is right."""
+    return beats.on_trigger(heard, now_s, T0 + round(now_s * S))
+
+
 def test_a_trigger_runs_its_beat() -> None:
-    run = keeper().on_trigger(trigger(T0 + 5 * S), now_s=5.0)
+    run = hear(keeper(), trigger(T0 + 5 * S), 5.0)
     assert run == Run(Source.TRIGGER, (T0 + 5 * S) // (5 * S), T0 + 5 * S, missed=0)
 
 
 def test_the_same_beat_never_runs_twice() -> None:
     beats = keeper()
-    beats.on_trigger(trigger(T0 + 5 * S), now_s=5.0)
-    assert beats.on_trigger(trigger(T0 + 5 * S), now_s=5.1) is Refusal.DUPLICATE
+    hear(beats, trigger(T0 + 5 * S), 5.0)
+    assert hear(beats, trigger(T0 + 5 * S), 5.1) is Refusal.DUPLICATE
 
 
 def test_a_beat_done_before_a_restart_is_not_run_after_it() -> None:
-    assert keeper(done_us=T0 + 5 * S).on_trigger(trigger(T0 + 5 * S), now_s=0.1) is Refusal.DUPLICATE
+    assert hear(keeper(done_us=T0 + 5 * S), trigger(T0 + 5 * S), 0.1) is Refusal.DUPLICATE
 
 
 def test_a_hand_injected_trigger_always_runs_and_does_not_count_as_hearing_the_scheduler() -> None:
     beats = keeper()
     for now_s in (1.0, 9.0):
-        assert beats.on_trigger(Trigger(None, None, None, epoch=0), now_s) == Run(Source.INJECTED)
+        assert hear(beats, Trigger(None, None, None, epoch=0), now_s) == Run(Source.INJECTED)
     assert beats.engage_at_s() == 10.0
 
 
 def test_beats_that_nobody_ran_are_counted() -> None:
-    run = keeper().on_trigger(trigger(T0 + 20 * S), now_s=20.0)
+    run = hear(keeper(), trigger(T0 + 20 * S), 20.0)
     assert isinstance(run, Run)
     assert run.missed == 3
 
 
 def test_a_lower_epoch_is_ignored_while_the_higher_one_lives() -> None:
     beats = keeper()
-    beats.on_trigger(trigger(T0 + 5 * S, epoch=9), now_s=5.0)
-    assert beats.on_trigger(trigger(T0 + 10 * S, epoch=8), now_s=10.0) is Refusal.OLD_EPOCH
-    assert isinstance(beats.on_trigger(trigger(T0 + 20 * S, epoch=8), now_s=20.0), Run)
+    hear(beats, trigger(T0 + 5 * S, epoch=9), 5.0)
+    assert hear(beats, trigger(T0 + 10 * S, epoch=8), 10.0) is Refusal.OLD_EPOCH
+    assert isinstance(hear(beats, trigger(T0 + 20 * S, epoch=8), 20.0), Run)
 
 
 def test_two_missed_intervals_engage_the_fallback_on_the_same_grid() -> None:
     beats = keeper()
-    beats.on_trigger(trigger(T0 + 5 * S), now_s=5.0)
+    hear(beats, trigger(T0 + 5 * S), 5.0)
     assert beats.on_time(T0 + 14_999_999, now_s=14.999999) is None
     assert not beats.engaged
     run = beats.on_time(T0 + 15 * S, now_s=15.0)
@@ -73,7 +78,7 @@ def test_the_first_trigger_releases_the_fallback_and_repeats_nothing() -> None:
     beats = keeper()
     beats.on_time(T0 + 10 * S, now_s=10.0)
     assert beats.engaged
-    assert beats.on_trigger(trigger(T0 + 10 * S), now_s=10.2) is Refusal.DUPLICATE
+    assert hear(beats, trigger(T0 + 10 * S), 10.2) is Refusal.DUPLICATE
     assert not beats.engaged
     assert beats.next_local_due_us(T0 + 11 * S, 11.0) is None
 
@@ -101,7 +106,7 @@ def test_a_pause_is_not_silence_and_its_beats_are_not_missed() -> None:
     assert beats.on_time(T0 + 100 * S, now_s=100.0) is None
     beats.on_tick(7, Pacing(interval_us=5 * S, nominal_us=5 * S), now_s=101.0, now_us=T0 + 101 * S)
     assert beats.engage_at_s() == 111.0
-    run = beats.on_trigger(trigger(T0 + 105 * S), now_s=105.0)
+    run = hear(beats, trigger(T0 + 105 * S), 105.0)
     assert isinstance(run, Run)
     assert run.missed == 0
 
@@ -151,7 +156,7 @@ def test_when_a_slow_down_ends_silence_is_counted_anew() -> None:
     beats = keeper()
     slow = Pacing(interval_us=20 * S, nominal_us=5 * S, anchor_us=T0)
     beats.on_tick(7, slow, now_s=1.0, now_us=T0 + 1 * S)
-    beats.on_trigger(trigger(T0 + 20 * S, interval_s=20), now_s=20.0)
+    hear(beats, trigger(T0 + 20 * S, interval_s=20), 20.0)
     beats.on_tick(7, Pacing(interval_us=5 * S, nominal_us=5 * S, anchor_us=T0), now_s=34.0, now_us=T0 + 34 * S)
     assert beats.engage_at_s() == 44.0
     assert beats.on_time(T0 + 35 * S, now_s=35.0) is None
@@ -177,18 +182,18 @@ def numbered(due_us: int, serial: int, interval_s: int = INTERVAL_S) -> Trigger:
 
 def test_a_trigger_that_was_lost_is_noticed_even_when_the_interval_changed_meanwhile() -> None:
     beats = keeper()
-    beats.on_trigger(numbered(T0 + 5 * S, 1), now_s=5.0)
-    run = beats.on_trigger(numbered(T0 + 17 * S, 4, interval_s=7), now_s=17.0)
+    hear(beats, numbered(T0 + 5 * S, 1), 5.0)
+    run = hear(beats, numbered(T0 + 17 * S, 4, interval_s=7), 17.0)
     assert isinstance(run, Run)
     assert run.missed == 2
 
 
 def test_a_trigger_that_came_after_its_beat_was_run_locally_is_not_missed() -> None:
     beats = keeper()
-    beats.on_trigger(numbered(T0 + 5 * S, 1), now_s=5.0)
+    hear(beats, numbered(T0 + 5 * S, 1), 5.0)
     assert beats.on_time(T0 + 15 * S, now_s=15.0) is not None
-    assert beats.on_trigger(numbered(T0 + 15 * S, 3), now_s=15.1) is Refusal.DUPLICATE
-    run = beats.on_trigger(numbered(T0 + 20 * S, 4), now_s=20.0)
+    assert hear(beats, numbered(T0 + 15 * S, 3), 15.1) is Refusal.DUPLICATE
+    run = hear(beats, numbered(T0 + 20 * S, 4), 20.0)
     assert isinstance(run, Run)
     assert run.missed == 1, "the second trigger was never heard; the third was"
 
@@ -199,6 +204,41 @@ def test_after_a_large_step_back_it_keeps_working_without_repeating_a_number() -
     assert first == Run(Source.FALLBACK)
     assert beats.on_time(T0 + 1 * S, now_s=11.0) is None
     assert beats.on_time(T0 + 5 * S, now_s=15.0) == Run(Source.FALLBACK)
+
+
+def test_a_scheduler_that_knows_nothing_of_a_step_back_is_followed_without_numbers() -> None:
+    """Its triggers are for moments that lie before what was run under the wrong clock."""
+    beats = keeper(done_us=T0 + 60 * S)
+    ran = []
+    for second in (0, 5, 10, 40, 45, 50, 55, 60, 65, 70):
+        due = trigger(T0 + second * S)
+        run = hear(beats, due, second + 0.1)
+        assert not isinstance(run, Run) or run.due_us in (None, due.due_us)
+        assert hear(beats, due, second + 0.2) is Refusal.DUPLICATE, "emitted again, it is not run again"
+        if isinstance(run, Run):
+            beats.done(run)
+            ran.append((second, run.due_us is not None))
+    assert ran == [(0, False), (5, False), (10, False), (40, False), (45, False), (50, False), (55, False),
+                   (65, True), (70, True)]  # fmt: skip
+
+
+def test_under_a_clock_set_back_a_trigger_for_long_ago_or_for_what_ran_just_now_runs_nothing() -> None:
+    beats = keeper()
+    for second in (5, 10):
+        hear(beats, trigger(T0 + second * S), second)
+    for second in (0, 5, 10):
+        assert beats.on_trigger(trigger(T0 + second * S), 10.1, T0 + 8 * S) is Refusal.DUPLICATE
+    hear(beats, trigger(T0 + 3600 * S), 11.0)
+    assert beats.on_trigger(trigger(T0 - 20 * S), 11.0, T0 + 11 * S) is Refusal.DUPLICATE
+
+
+def test_what_was_heard_under_a_clock_set_back_is_not_missed_in_the_next_life() -> None:
+    beats = BeatKeeper(Pacing(5 * S, 5 * S, done_us=T0 + 3600 * S, serial=1), Limits(), now_s=0.0)
+    for serial in (2, 3, 4):
+        run = hear(beats, numbered(T0 + 5 * serial * S, serial), 5.0 * serial)
+        assert isinstance(run, Run)
+        beats.done(run)
+    assert (beats.pacing.serial, beats.pacing.done_us) == (4, T0 + 3600 * S)
 
 
 def test_after_a_large_step_back_it_does_not_matter_how_often_it_is_asked_for_the_next_beat() -> None:
@@ -260,9 +300,9 @@ def test_whatever_happens_no_numbered_beat_runs_twice(events: list[tuple[str, fl
             day.take(day.beats.on_time(day.now_us, day.now_s))
         elif kind == "trigger":
             due_us = (day.now_us // (5 * S) + int(value)) * 5 * S
-            day.take(day.beats.on_trigger(trigger(due_us), day.now_s))
+            day.take(day.beats.on_trigger(trigger(due_us), day.now_s, day.now_us))
         elif kind == "inject":
-            day.take(day.beats.on_trigger(Trigger(None, None, None, 0), day.now_s))
+            day.take(day.beats.on_trigger(Trigger(None, None, None, 0), day.now_s, day.now_us))
         else:
             day.beats = BeatKeeper(day.beats.pacing, limits, day.now_s)
     numbered = [run.due_us for run in day.ran if run.due_us is not None]
