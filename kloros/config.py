@@ -18,6 +18,8 @@ from kloros.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
+_MOST_NESTED = 50
+_PAST_INTEGERS = 1 << 63
 _UNIT_SUFFIX = re.compile(r"_(us|ms|s|min|h|d|bytes|kib|mib|percent)$")
 
 
@@ -46,28 +48,40 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(file=path, key="(file)", found=found, expected="a readable file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(file=path, key="(file)", found=f"not UTF-8 ({error})", expected="TOML") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise _too_deep(path, "(file)") from None
+    except ValueError as error:  # also a number of more digits than Python reads
         raise ConfigError(file=path, key="(file)", found=f"text that is not TOML ({error})", expected="TOML") from error
+
+
+def _too_deep(path: Path, key: str) -> ConfigError:
+    return ConfigError(file=path, key=key, found="tables or lists nested too deeply", expected="a few levels")
 
 
 def convert(tables: dict[str, Any], shape: type[SettingsT], path: Path) -> SettingsT:
     """Check `tables` against `shape`; `path` is only named in the error."""
-    _refuse_non_finite(tables, path, "")
+    _refuse_odd(tables, path, "", 0)
     try:
         return msgspec.convert(tables, shape)
     except msgspec.ValidationError as error:
         raise _explain(error, tables, shape, path) from None
 
 
-def _refuse_non_finite(value: Any, path: Path, key: str) -> None:
+def _refuse_odd(value: Any, path: Path, key: str, depth: int) -> None:
+    """Refuse what TOML can say and no setting means, and what could not even be shown in an error."""
+    if depth > _MOST_NESTED:
+        raise _too_deep(path, key)
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(file=path, key=key, found=str(value), expected="a finite number")
+    if isinstance(value, int) and not -_PAST_INTEGERS <= value < _PAST_INTEGERS:
+        found = f"a whole number of {value.bit_length()} bits"
+        raise ConfigError(file=path, key=key, found=found, expected="one of at most 63, as TOML has it")
     if isinstance(value, dict):
         for name, inner in value.items():
-            _refuse_non_finite(inner, path, f"{key}.{name}" if key else name)
+            _refuse_odd(inner, path, f"{key}.{name}" if key else name, depth + 1)
     if isinstance(value, list):
         for index, inner in enumerate(value):
-            _refuse_non_finite(inner, path, f"{key}[{index}]")
+            _refuse_odd(inner, path, f"{key}[{index}]", depth + 1)
 
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)

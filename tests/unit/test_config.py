@@ -44,6 +44,11 @@ class Shape(Settings, frozen=True):
         ('label = "abc"', "label", "'abc' (str)", "text in quotes of length <= 2"),
         ("sizes = 3", "sizes", "means nothing", "one of"),
         ("this is not toml", "(file)", "not TOML", "TOML"),
+        ("window_s = 1" + "0" * 5000, "(file)", "4300 digits", "TOML"),
+        ("window_s = 0x" + "F" * 5000, "window_s", "20000 bits", "at most 63"),
+        ("names = " + "[" * 3000 + "]" * 3000, "(file)", "too deeply", "a few levels"),
+        ("names = " + "[" * 100 + "]" * 100, "names" + "[0]" * 50, "too deeply", "a few levels"),
+        ("[" + "a." * 3000 + "a]", "a" + ".a" * 50, "too deeply", "a few levels"),
     ],
 )
 def test_a_wrong_file_is_refused_with_one_clear_sentence(
