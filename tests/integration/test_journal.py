@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from kloros.chembus.envelope import Message
 from kloros.chembus.journal import wire
 from kloros.chembus.journal.client import JournalClient
 from kloros.chembus.journal.contract import MAX_SIGNALS, Appended, Entry, NotKept, Page
+from kloros.chembus.journal.memory import MemoryJournalStore
 from kloros.chembus.journal.published import Published
 from kloros.chembus.journal.server import JournalServer
 from kloros.chembus.proxy import Forwarder
@@ -378,6 +379,62 @@ def test_a_pub_that_knows_no_journal_is_kept_under_its_own_id(
     assert answers == [Appended(1, [1])]
     client.close()
     context.term()
+
+
+class SizedStore(MemoryJournalStore):
+    """Notes how many bytes each commit had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits_bytes: list[int] = []
+
+    def append(self, entries: Sequence[tuple[str, str, bytes]], now_us: int) -> list[tuple[int, bool]]:
+        placed = super().append(entries, now_us)
+        self.commits_bytes.append(sum(len(body) for _, _, body in entries))
+        return placed
+
+
+@pytest.fixture
+def full_disk(
+    proxy: Forwarder, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[JournalServer, SizedStore]]:
+    """A journal that can keep nothing at present, and lets ten entries of BODY wait; three are a commit."""
+    monkeypatch.setattr("kloros.chembus.journal.server._MAX_LEGACY_BYTES", 10 * len(BODY))
+    monkeypatch.setattr("kloros.chembus.journal.server._ROUND_BYTES", 2 * len(BODY) + 1)
+    store = SizedStore()
+    store.lack = "full"
+    server = JournalServer(endpoints, store, SystemClock())
+    yield server, store
+    server.close()
+
+
+def taken(server: JournalServer, name: str) -> int:
+    return sum(server.take(Entry(f"{name}.{n}", "FLAG_FOR_REVIEW", BODY)) for n in range(12))
+
+
+def test_what_old_clients_send_while_the_disk_is_full_is_bounded_in_bytes_and_kept_later(
+    full_disk: tuple[JournalServer, SizedStore], wait_for: Callable[..., None]
+) -> None:
+    server, store = full_disk
+    assert taken(server, "first") == 10
+    wait_for(lambda: server.lack is not None)
+    assert taken(server, "refused") == 0
+    store.lack = None
+    wait_for(lambda: server.counters["appended"] == 10)
+    assert max(store.commits_bytes) == 3 * len(BODY)
+    wait_for(lambda: server.take(Entry("later.1", "FLAG_FOR_REVIEW", BODY)))
+    wait_for(lambda: server.counters["appended"] == 11)
+
+
+def test_what_old_clients_sent_is_kept_whole_when_the_journal_closes(
+    full_disk: tuple[JournalServer, SizedStore],
+) -> None:
+    server, store = full_disk
+    assert taken(server, "first") == 10
+    store.lack = None
+    server.close()
+    assert server.counters["appended"] == 10
+    assert len(store.commits_bytes) > 3
 
 
 def test_the_command_says_what_is_kept_and_how_far_everyone_is(

@@ -35,6 +35,7 @@ _ROUND_BYTES = 8 << 20
 _RING_EVERY_S = 0.005
 _TURN_S = 0.25
 _MAX_LEGACY = 10_000
+_MAX_LEGACY_BYTES = 64 << 20
 _TIDY_EVERY_S = 1.0
 
 
@@ -62,6 +63,8 @@ class JournalServer:
             self._link.send, name=_NAME, niche="bus", clock=clock, vocabulary=VOCABULARY, counters=BusCounters()
         )
         self._legacy: deque[Entry] = deque()
+        self._legacy_bytes = 0
+        self._legacy_lock = threading.Lock()
         self._wake_read_fd, self._wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stopping = False
         self._rung_s = 0.0
@@ -95,9 +98,13 @@ class JournalServer:
 
     def take(self, entry: Entry) -> bool:
         """Keep a durable signal that came over the volatile path; False when it cannot be (too many wait)."""
-        if len(self._legacy) >= _MAX_LEGACY or objection(entry, MAX_MESSAGE_BYTES):
+        if objection(entry, MAX_MESSAGE_BYTES):
             return False
-        self._legacy.append(entry)
+        with self._legacy_lock:
+            if len(self._legacy) >= _MAX_LEGACY or self._legacy_bytes + len(entry.body) > _MAX_LEGACY_BYTES:
+                return False
+            self._legacy.append(entry)
+            self._legacy_bytes += len(entry.body)
         self._wake()
         return True
 
@@ -135,6 +142,8 @@ class JournalServer:
                 self._round()
                 self._tidy()
             self._round()
+            while self._has_legacy_to_keep:
+                self._round()
         except Exception as error:  # noqa: BLE001 - whoever asks `alive` finds it
             self.failure = error
             self._log.exception("journal_failed")
@@ -155,7 +164,13 @@ class JournalServer:
             self._named_lack = lack
             self._log.error("journal_lacks", reason=lack) if lack else self._log.info("journal_works_again")
 
+    @property
+    def _has_legacy_to_keep(self) -> bool:
+        return bool(self._legacy) and self._keeper.lack is None
+
     def _wait_ms(self) -> int:
+        if self._has_legacy_to_keep:
+            return 0
         if self._keeper.has_news:
             return max(0, math.ceil((self._rung_s + _RING_EVERY_S - self._clock.monotonic_s()) * 1000))
         return int(_TURN_S * 1000)
@@ -163,7 +178,7 @@ class JournalServer:
     def _round(self) -> None:
         """Take what has arrived, commit it, answer, and ring."""
         appends: list[tuple[bytes, wire.Append]] = []
-        size_bytes = 0
+        legacy, size_bytes = self._first_legacy()
         for _ in range(_ROUND_REQUESTS):
             try:
                 peer, *said = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -181,16 +196,32 @@ class JournalServer:
                 self._keeper.committed(asked)
             elif isinstance(asked, wire.StatusAsked):
                 self._answer(peer, self._keeper.status(asked))
-        legacy = list(self._legacy)
         if appends or legacy:
             answers = self._keeper.append([asked for _, asked in appends], legacy)
             for (peer, _), answer in zip(appends, answers, strict=True):
                 self._answer(peer, answer)
             if self._keeper.lack is None:
-                for _ in legacy:
-                    self._legacy.popleft()
+                self._drop_legacy(legacy)
             self._keeper.forward()
         self._ring()
+
+    def _first_legacy(self) -> tuple[list[Entry], int]:
+        """Those that have waited longest, as many as one commit takes, and their size."""
+        first: list[Entry] = []
+        size_bytes = 0
+        with self._legacy_lock:
+            for entry in self._legacy:
+                size_bytes += len(entry.body)
+                first.append(entry)
+                if size_bytes >= _ROUND_BYTES:
+                    break
+        return first, size_bytes
+
+    def _drop_legacy(self, kept: list[Entry]) -> None:
+        with self._legacy_lock:
+            for entry in kept:
+                self._legacy.popleft()
+                self._legacy_bytes -= len(entry.body)
 
     def _ring(self) -> None:
         now_s = self._clock.monotonic_s()
