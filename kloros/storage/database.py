@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -117,6 +117,12 @@ class Database:
         """All rows of a SELECT (or of a statement with RETURNING)."""
         with self._lock, self._named():
             return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def iterated(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The rows of a SELECT, read as they are asked for. Others wait meanwhile."""
+        with self._lock, self._named(), closing(self._connection.execute(sql, values)) as rows:
+            yield rows
 
     def close(self) -> None:
         """Let go of the file. May be called twice."""

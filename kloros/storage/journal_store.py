@@ -10,7 +10,7 @@ import json
 import math
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -128,18 +128,12 @@ class JournalStore:
         wanted = f"offset > ? AND offset <= ? AND {where}"
         sql = f"SELECT offset, signal, body FROM messages WHERE {wanted} ORDER BY offset LIMIT ?"
         try:
-            rows = self._database().query(sql, (after, reach, *values, limit))
+            with self._database().iterated(sql, (after, reach, *values, limit)) as found:
+                rows, is_cut = _page(found, limit_bytes)
         except StoreUnusable as error:
             self._give_up(error)
             raise
-        is_cut = len(rows) == limit
-        size_bytes = 0
-        for index, (_, _, body) in enumerate(rows):
-            size_bytes += len(body)
-            if size_bytes > limit_bytes and index:
-                rows, is_cut = rows[:index], True
-                break
-        return rows, rows[-1][0] if is_cut else max(after, reach)
+        return rows, rows[-1][0] if is_cut or len(rows) == limit else max(after, reach)
 
     def bounds(self) -> tuple[int, int]:
         self._database()
@@ -300,6 +294,18 @@ def _matching(signals: Sequence[str]) -> tuple[str, list[str]]:
     for prefix in prefixes:
         values += [len(prefix), prefix]
     return f"({' OR '.join(parts)})", values
+
+
+def _page(found: Iterator[tuple[Any, ...]], limit_bytes: int) -> tuple[list[tuple[int, str, bytes]], bool]:
+    """As many rows as fit, at least one, and whether there were more."""
+    rows: list[tuple[int, str, bytes]] = []
+    size_bytes = 0
+    for offset, signal, body in found:
+        size_bytes += len(body)
+        if size_bytes > limit_bytes and rows:
+            return rows, True
+        rows.append((offset, signal, body))
+    return rows, False
 
 
 def _salvage(corrupt: Path, into: Database) -> int:

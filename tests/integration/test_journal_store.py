@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_a_page_is_bounded_in_bytes_but_never_empty_for_that(store: JournalStore
     rows, next_after = store.read(["A"], 0, 1000, 2500)
     assert ([row[0] for row in rows], next_after) == ([1, 2], 2)
     assert len(store.read(["A"], 0, 1000, 1)[0]) == 1
+
+
+def test_no_more_of_the_journal_is_read_than_fits_into_the_page(store: JournalStore) -> None:
+    store.append(entries(0, 100, size=100_000), NOW_US)
+    tracemalloc.start()
+    try:
+        assert len(store.read(["A"], 0, 1000, 250_000)[0]) == 2
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_every_consumer_has_read_goes_when_it_is_old_and_not_before(store: JournalStore) -> None:
