@@ -47,6 +47,7 @@ _PAST_IDS = 1_000_000
 _BYTES_PER_PAST_ID = 1_024  # so that they take about a tenth of the room
 _SALVAGE_LEAP = 1_000_000  # offsets that may have been given and were lost with the end of a corrupt file
 _SALVAGED_AT_ONCE = 1_000
+_GRACE_US = 3_600_000_000  # for consumers to come back in, when the journal was away itself or the clock was stepped
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class JournalStore:
         self._readers: dict[str, _Reader] = {}
         self._unwritten: set[str] = set()
         self._is_suspect = False
+        self._tidied_us = 0
 
     @property
     def journal(self) -> str:
@@ -158,6 +160,7 @@ class JournalStore:
         done = Tidied()
         try:
             database = self._database()
+            self._bear_with_readers(now_us)
             with database.transaction():
                 self._write_readers(database)
                 done.forgotten = self._forget_readers(database, now_us)
@@ -247,6 +250,17 @@ class JournalStore:
             if (reader := self._readers.get(name))
         ]
         database.execute_many("INSERT OR REPLACE INTO consumers VALUES (?, ?, ?, ?)", rows)
+
+    def _bear_with_readers(self, now_us: int) -> None:
+        """Nobody could read while the journal did not run: all but an hour of an absence is forgiven then."""
+        if not 0 <= now_us - self._tidied_us <= _GRACE_US:
+            allowed_us = int(self.retention.consumer_forgotten_after_s * 1e6)
+            least_us = now_us - max(0, allowed_us - _GRACE_US)
+            for name, reader in self._readers.items():
+                if reader.seen_us < least_us:
+                    reader.seen_us = least_us
+                    self._unwritten.add(name)
+        self._tidied_us = now_us
 
     def _forget_readers(self, database: Database, now_us: int) -> tuple[str, ...]:
         oldest_us = now_us - int(self.retention.consumer_forgotten_after_s * 1e6)

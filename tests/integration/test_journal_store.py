@@ -11,7 +11,8 @@ import pytest
 from kloros.errors import StoreUnusable
 from kloros.storage.journal_store import JournalStore, Retention
 
-DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 NOW_US = 20_000 * DAY_US
 PAGE = (1_000, 1 << 20)
 
@@ -80,13 +81,44 @@ def test_the_id_of_what_is_no_longer_kept_is_known_still(store: JournalStore) ->
     assert store.append(entries(4, 6), NOW_US) == [(5, False), (6, True)]
 
 
+def hourly(store: JournalStore, start_us: int, hours: int) -> tuple[str, ...]:
+    """Who is forgotten while the journal runs that long."""
+    return tuple(name for hour in range(hours + 1) for name in store.tidy(start_us + hour * HOUR_US).forgotten)
+
+
 def test_a_consumer_that_stays_away_is_forgotten_by_name(store: JournalStore) -> None:
     store.append(entries(0, 5), NOW_US)
     store.note_consumer("gone", ["A"], 1, NOW_US)
-    assert store.tidy(NOW_US + DAY_US).forgotten == ()
-    done = store.tidy(NOW_US + 31 * DAY_US)
-    assert done.forgotten == ("gone",)
-    assert store.tidy(NOW_US + 31 * DAY_US).forgotten == ()
+    assert hourly(store, NOW_US, 30 * 24) == ()
+    assert store.tidy(NOW_US + 30 * DAY_US + 1).forgotten == ("gone",)
+    assert store.tidy(NOW_US + 30 * DAY_US + 2).forgotten == ()
+
+
+def test_a_machine_that_was_off_for_long_forgets_nobody_who_comes_back_with_it(tmp_path: Path) -> None:
+    path, later_us = tmp_path / "journal.db", NOW_US + 400 * DAY_US
+    store = JournalStore(path)
+    store.append(entries(0, 5), NOW_US)
+    for name in ("back", "dead"):
+        store.note_consumer(name, ["A"], 0, NOW_US)
+    store.close()
+    store = JournalStore(path)
+    assert store.tidy(later_us).forgotten == ()
+    store.note_consumer("back", ["A"], 2, later_us + 1)
+    assert store.tidy(later_us + HOUR_US).forgotten == ()
+    assert store.tidy(later_us + HOUR_US + 1).forgotten == ("dead",)
+    assert store.bounds() == (2, 5)
+    assert len(store.read(["A"], 2, *PAGE)[0]) == 3
+    store.close()
+
+
+def test_a_clock_that_is_stepped_far_forgets_nobody_who_is_there(store: JournalStore) -> None:
+    store.append(entries(0, 5), NOW_US)
+    store.note_consumer("there", ["A"], 1, NOW_US)
+    assert store.tidy(NOW_US).forgotten == ()
+    for now_us in (NOW_US + 300 * DAY_US, NOW_US, NOW_US + 40 * DAY_US):
+        assert store.tidy(now_us).forgotten == ()
+    assert store.bounds()[1] == 5
+    assert hourly(store, NOW_US + 40 * DAY_US, 40 * 24) == ()  # the step had dated it 300 days ahead
 
 
 def test_ten_times_what_is_allowed_stays_within_bounds_and_counts_what_was_not_read(store: JournalStore) -> None:
