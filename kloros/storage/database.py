@@ -31,11 +31,12 @@ _DISK = _CORRUPT | {
 class Database:
     """The connection to one file. Safe to use from several threads, one at a time in a transaction."""
 
-    def __init__(self, path: Path, tables: Tables, *, is_suspect: bool = False) -> None:
+    def __init__(self, path: Path, tables: Tables) -> None:
         """Open `path`, made if need be, and apply what is missing of `tables`.
 
-        A corrupt file is moved to `<name>.corrupt` (`set_aside`), and an empty one takes its place. A small file is
-        examined for that from end to end; so is a large one when it `is_suspect`.
+        A corrupt file is moved to `<name>.corrupt` (`set_aside`), and an empty one takes its place. A small file
+        is examined for that from end to end; so is a large one beside which `<name>.suspect` lies. A statement that
+        finds the file corrupt puts that there, for whoever opens it next.
 
         Raises:
             StoreUnusable: The disk refuses, or the file was written by a newer version of the suite.
@@ -45,7 +46,7 @@ class Database:
         self._lock = threading.RLock()
         self._depth = 0
         self._is_forcing = False
-        self._is_suspect = is_suspect
+        self._suspicion = path.with_name(f"{path.name}.suspect")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -57,6 +58,8 @@ class Database:
                 self._connection = self._connect(tables)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnusable(path=path, reason=error) from error
+        with suppress(OSError):  # it is examined once more, then
+            self._suspicion.unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self, *, forced: bool = False) -> Iterator[Database]:
@@ -141,8 +144,10 @@ class Database:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            if self._is_suspect or self.path.stat().st_size <= _CHECKED_BYTES:
-                verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            is_suspect = self._suspicion.exists()
+            if is_suspect or self.path.stat().st_size <= _CHECKED_BYTES:
+                check = "integrity_check" if is_suspect else "quick_check"  # which does not compare indices
+                verdict = connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(f"database disk image is malformed: {verdict}")
             self._migrate(connection, tables)
@@ -188,6 +193,9 @@ class Database:
         except sqlite3.Error as error:
             if _code(error) not in _DISK:
                 raise
+            if _code(error) in _CORRUPT:
+                with suppress(OSError):
+                    self._suspicion.touch()
             raise StoreUnusable(path=self.path, reason=error) from error
 
 

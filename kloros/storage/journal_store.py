@@ -89,7 +89,6 @@ class JournalStore:
         self._end = 0
         self._readers: dict[str, _Reader] = {}
         self._unwritten: set[str] = set()
-        self._is_suspect = False
         self._tidied_us = 0
 
     @property
@@ -114,8 +113,8 @@ class JournalStore:
                     placed.append((offset or end, offset is None))
                 database.execute_many(_INSERT, rows)
                 self._write_readers(database)
-        except StoreUnusable as error:
-            self._give_up(error)
+        except StoreUnusable:
+            self._give_up()
             raise
         self._end = end
         self._unwritten.clear()
@@ -132,8 +131,8 @@ class JournalStore:
         try:
             with self._database().iterated(sql, (after, reach, *values, limit)) as found:
                 rows, is_cut = _page(found, limit_bytes)
-        except StoreUnusable as error:
-            self._give_up(error)
+        except StoreUnusable:
+            self._give_up()
             raise
         return rows, rows[-1][0] if is_cut or len(rows) == limit else max(after, reach)
 
@@ -172,8 +171,8 @@ class JournalStore:
                     gone = self._prune(database, through)
                     done.unread = max(0, through - max(slowest, self._pruned))
                     done.read = max(0, gone - done.unread)
-        except StoreUnusable as error:
-            self._give_up(error)
+        except StoreUnusable:
+            self._give_up()
             raise
         self._unwritten.clear()
         self._pruned = max(self._pruned, through)
@@ -209,13 +208,13 @@ class JournalStore:
 
     def _database(self) -> Database:
         if self._file is None:
-            database = Database(self.path, _TABLES, is_suspect=self._is_suspect)
+            database = Database(self.path, _TABLES)
             try:
                 self._load(database)
             except BaseException:
                 database.close()
                 raise
-            self._file, self._is_suspect = database, False
+            self._file = database
         return self._file
 
     def _load(self, database: Database) -> None:
@@ -236,9 +235,8 @@ class JournalStore:
         }
         self._readers = on_disk | self._readers
 
-    def _give_up(self, error: StoreUnusable) -> None:
+    def _give_up(self) -> None:
         """Open the file anew next time: it, or the disk, may be another one by then."""
-        self._is_suspect = "malformed" in str(error.reason) or "not a database" in str(error.reason)
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -162,14 +162,16 @@ class StateStore:
     def _open(self) -> bool:
         try:
             database = Database(self.path, self._tables)
-            on_disk = dict(database.query("SELECT name, body FROM documents"))
+            on_disk = _documents_in(database)
         except StoreUnusable as error:
             if "newer" in str(error.reason):
                 raise
             self._give_up(error)
             return False
         self._database = database
-        self.set_aside = database.set_aside or self.set_aside
+        if database.set_aside:
+            self.set_aside = database.set_aside
+            self._unwritten |= self._documents.keys()
         self._documents = on_disk | self._documents
         return True
 
@@ -181,3 +183,11 @@ class StateStore:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+
+def _documents_in(database: Database) -> dict[str, bytes]:
+    try:
+        return dict(database.query("SELECT name, body FROM documents"))
+    except StoreUnusable:
+        database.close()
+        raise
