@@ -31,10 +31,10 @@ _DISK = _CORRUPT | {
 class Database:
     """The connection to one file. Safe to use from several threads, one at a time in a transaction."""
 
-    def __init__(self, path: Path, tables: Tables) -> None:
+    def __init__(self, path: Path, tables: Tables, *, aside: Path | None = None) -> None:
         """Open `path`, made if need be, and apply what is missing of `tables`.
 
-        A corrupt file is moved to `<name>.corrupt` (`set_aside`), and an empty one takes its place. A small file
+        A corrupt file is moved to `aside`, by default `<name>.corrupt`, and an empty one takes its place. A small file
         is examined for that from end to end; so is a large one beside which `<name>.suspect` lies. A statement that
         finds the file corrupt puts that there, for whoever opens it next.
 
@@ -54,7 +54,8 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if not _is_corrupt(error):
                     raise
-                self.set_aside = _move_aside(path)
+                self.set_aside = aside or path.with_name(f"{path.name}.corrupt")
+                move(path, self.set_aside)
                 self._connection = self._connect(tables)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnusable(path=path, reason=error) from error
@@ -207,11 +208,12 @@ def _is_corrupt(error: sqlite3.Error) -> bool:
     return _code(error) in _CORRUPT or "malformed" in str(error)
 
 
-def _move_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.corrupt")
-    path.replace(aside)
-    for suffix in ("-wal", "-shm"):  # what it says may be readable yet
-        log = path.with_name(path.name + suffix)
+def move(path: Path, to: Path) -> None:
+    """Rename a database that nobody has open, and what belongs to it."""
+    logs = {path.with_name(path.name + suffix): to.with_name(to.name + suffix) for suffix in ("-wal", "-shm")}
+    for stale in logs.values():  # it would be read as if it belonged to the file that comes
+        stale.unlink(missing_ok=True)
+    path.replace(to)
+    for log, name in logs.items():  # what it says may be readable yet
         if log.exists():
-            log.replace(aside.with_name(aside.name + suffix))
-    return aside
+            log.replace(name)

@@ -11,14 +11,14 @@ import math
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kloros.errors import StoreUnusable
-from kloros.storage.database import Database, Tables
+from kloros.storage.database import Database, Tables, move
+from kloros.storage.journal_salvage import salvage
 
 _TABLES: Tables = {
     "journal": (
@@ -45,8 +45,6 @@ _SCANNED_ROWS = 20_000  # looked at for one page, whether they match or not: bou
 _PRUNED_AT_ONCE = 2_000
 _PAST_IDS = 1_000_000
 _BYTES_PER_PAST_ID = 1_024  # so that they take about a tenth of the room
-_SALVAGE_LEAP = 1_000_000  # offsets that may have been given and were lost with the end of a corrupt file
-_SALVAGED_AT_ONCE = 1_000
 _GRACE_US = 3_600_000_000  # for consumers to come back in, when the journal was away itself or the clock was stepped
 
 
@@ -83,6 +81,8 @@ class JournalStore:
         self.retention = retention or Retention()
         self.set_aside: Path | None = None
         self.salvaged = 0
+        self._unsalvaged = path.with_name(f"{path.name}.unsalvaged")
+        self._corrupt = path.with_name(f"{path.name}.corrupt")
         self._file: Database | None = None
         self._journal = ""
         self._pruned = 0
@@ -208,7 +208,9 @@ class JournalStore:
 
     def _database(self) -> Database:
         if self._file is None:
-            database = Database(self.path, _TABLES)
+            # While one waits to be salvaged, nothing is lost with the file that is to take it over.
+            aside = self._corrupt if self._unsalvaged.exists() else self._unsalvaged
+            database = Database(self.path, _TABLES, aside=aside)
             try:
                 self._load(database)
             except BaseException:
@@ -218,9 +220,8 @@ class JournalStore:
         return self._file
 
     def _load(self, database: Database) -> None:
-        if database.set_aside:
-            self.set_aside = database.set_aside
-            self.salvaged = _salvage(database.set_aside, database)
+        if self._unsalvaged.exists():
+            self._take_over(database)
         found = database.query("SELECT value FROM meta WHERE name = 'journal'")
         self._journal = found[0][0] if found else secrets.token_hex(8)
         if not found:
@@ -234,6 +235,21 @@ class JournalStore:
             name: _Reader(tuple(json.loads(signals)), offset, seen_us) for name, signals, offset, seen_us in rows
         }
         self._readers = on_disk | self._readers
+
+    def _take_over(self, database: Database) -> None:
+        """Salvage what was set aside, here or in an earlier life that was cut short; only then is it done with.
+
+        Once more later, it would give offsets again that were given since: hence it has another name until then.
+        """
+        try:
+            if not database.query("SELECT 1 FROM meta WHERE name = 'journal'"):
+                self._corrupt.unlink(missing_ok=True)  # an older one, whose room is needed
+                salvage(self._unsalvaged, database)
+            self.salvaged = database.query("SELECT count(*) FROM messages")[0][0]
+            move(self._unsalvaged, self._corrupt)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnusable(path=self._unsalvaged, reason=error) from error
+        self.set_aside = self._corrupt
 
     def _give_up(self) -> None:
         """Open the file anew next time: it, or the disk, may be another one by then."""
@@ -318,33 +334,3 @@ def _page(found: Iterator[tuple[Any, ...]], limit_bytes: int) -> tuple[list[tupl
             return rows, True
         rows.append((offset, signal, body))
     return rows, False
-
-
-def _salvage(corrupt: Path, into: Database) -> int:
-    """Take over what can still be read of a journal, under its own name, so that its readers find their place.
-
-    Without its name nothing is taken: readers would begin anew, and what they have read would have its effect twice.
-    """
-    taken = 0
-    try:
-        with closing(sqlite3.connect(corrupt)) as old:
-            name = old.execute("SELECT value FROM meta WHERE name = 'journal'").fetchone()[0]
-            rows = old.execute("SELECT offset, id, signal, ts_us, body FROM messages ORDER BY offset")
-            with into.transaction(forced=True):
-                into.execute("INSERT INTO meta VALUES ('journal', ?)", (name,))
-                last = 0
-                with suppress(sqlite3.DatabaseError):
-                    while some := list(islice(rows, _SALVAGED_AT_ONCE)):
-                        into.execute_many(_INSERT, some)
-                        taken, last = taken + len(some), some[-1][0]
-                _leap(into, last)
-    except (sqlite3.Error, TypeError, OSError):
-        return taken
-    return taken
-
-
-def _leap(database: Database, last: int) -> None:
-    """Give offsets from far behind `last` on."""
-    row = (last + _SALVAGE_LEAP, "~leap", "~leap", 0, b"{}")
-    database.execute(_INSERT, row)
-    database.execute("DELETE FROM messages WHERE id = '~leap'")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kloros.errors import StoreUnusable
+from kloros.storage import database, journal_salvage
 from kloros.storage.journal_store import JournalStore, Retention
 
 HOUR_US = 3_600_000_000
@@ -162,19 +165,30 @@ def test_consumers_and_bounds_are_remembered(tmp_path: Path) -> None:
     second.close()
 
 
-def test_what_can_be_read_of_a_damaged_file_is_taken_over_under_its_name(tmp_path: Path) -> None:
+@pytest.fixture
+def damaged(tmp_path: Path) -> tuple[Path, str]:
+    """A journal whose last quarter is damaged, and its name."""
     path = tmp_path / "journal.db"
-    first = JournalStore(path)
-    name = first.journal
-    first.append(entries(0, 2_000, size=500), NOW_US)
-    first.close()
+    store = JournalStore(path)
+    name = store.journal
+    store.append(entries(0, 2_000, size=500), NOW_US)
+    store.close()
+    damage(path)
+    return path, name
+
+
+def damage(path: Path) -> None:
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size * 3 // 4)
         file.write(b"\xff" * 4096 * 4)
+
+
+def test_what_can_be_read_of_a_damaged_file_is_taken_over_under_its_name(damaged: tuple[Path, str]) -> None:
+    path, name = damaged
     second = JournalStore(path)
     assert second.journal == name
-    assert second.set_aside == tmp_path / "journal.db.corrupt"
+    assert second.set_aside == path.with_name("journal.db.corrupt")
     assert 0 < second.salvaged < 2_000
     rows = second.read(["A"], 0, 500, 1 << 20)[0]
     assert rows[0] == (1, "A", entries(0, 1, size=500)[0][2])
@@ -191,4 +205,111 @@ def test_a_file_that_is_no_database_is_set_aside_for_a_journal_of_another_name(t
     assert store.append(entries(0, 1), NOW_US) == [(1, True)]
     assert store.set_aside is not None
     assert store.salvaged == 0
+    store.close()
+
+
+def test_an_offset_that_was_given_is_not_given_again_though_it_was_lost(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    first = JournalStore(path)
+    first.append(entries(0, 2_000, size=500), NOW_US)
+    first._database().execute("UPDATE sqlite_sequence SET seq = 5000000")
+    first.close()
+    damage(path)
+    second = JournalStore(path)
+    ((offset, _),) = second.append(entries(5_000, 5_001), NOW_US)
+    assert offset > 5_000_000
+    second.close()
+
+
+KILLS = {
+    "before it begins": "inner = database.move; database.move = lambda *args: (inner(*args), die())",
+    "half-way": "journal_salvage._ROWS_AT_ONCE = 500; inner = journal_salvage._readable\n"
+    "def readable(*args):\n    rows = inner(*args); yield next(rows); yield next(rows); die()\n"
+    "journal_salvage._readable = readable",
+    "before its end": "journal_salvage._leap = lambda *args: die()",
+    "after its end": "journal_store.move = lambda *args: die()",
+}
+
+
+@pytest.mark.parametrize("moment", KILLS)
+def test_a_salvage_that_is_killed_is_ended_by_the_next_life(damaged: tuple[Path, str], moment: str) -> None:
+    path, name = damaged
+    undisturbed = path.parent / "undisturbed" / "journal.db"
+    undisturbed.parent.mkdir()
+    undisturbed.write_bytes(path.read_bytes())
+    script = (
+        "import os, signal; from pathlib import Path\n"
+        "from kloros.storage import database, journal_salvage, journal_store\n"
+        f"die = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n{KILLS[moment]}\n"
+        f"journal_store.JournalStore(Path({str(path)!r})).bounds()"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert path.with_name("journal.db.unsalvaged").exists()
+    expected, store = JournalStore(undisturbed), JournalStore(path)
+    assert (store.journal, store.bounds()) == (name, expected.bounds())
+    assert store.read(["*"], 0, 5_000, 1 << 30) == expected.read(["*"], 0, 5_000, 1 << 30)
+    assert store.salvaged == expected.salvaged > 0
+    assert [found.name for found in path.parent.glob("journal.db.*")] == ["journal.db.corrupt"]
+    expected.close()
+    store.close()
+
+
+def test_a_salvage_that_the_disk_refuses_is_tried_again(
+    damaged: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, name = damaged
+    store = JournalStore(path)
+    with monkeypatch.context() as patch:
+
+        def refuse(*args: object) -> None:
+            raise StoreUnusable(path=path, reason="database or disk is full")
+
+        patch.setattr(journal_salvage, "_leap", refuse)
+        for _ in range(2):
+            with pytest.raises(StoreUnusable, match="full"):
+                store.append(entries(5_000, 5_001), NOW_US)
+    ((offset, is_new),) = store.append(entries(5_000, 5_001), NOW_US)
+    assert (store.journal, is_new) == (name, True)
+    assert offset > 2_000
+    assert len(store.read(["A"], 0, 5_000, 1 << 30)[0]) == store.salvaged
+    assert len(store.read(["A"], 1_000_000, 5_000, 1 << 30)[0]) == 1
+    store.close()
+
+
+def test_what_was_salvaged_once_is_not_salvaged_into_a_journal_that_begins_anew(damaged: tuple[Path, str]) -> None:
+    path, name = damaged
+    first = JournalStore(path)
+    first.append(entries(5_000, 5_001), NOW_US)
+    first.close()
+    path.unlink()
+    second = JournalStore(path)
+    assert second.journal != name
+    assert second.bounds() == (0, 0)
+    assert second.set_aside is None
+    assert path.with_name("journal.db.corrupt").exists()
+    second.close()
+
+
+def test_what_waits_to_be_salvaged_is_safe_from_a_second_damage(damaged: tuple[Path, str]) -> None:
+    path, name = damaged
+    path.replace(path.with_name("journal.db.unsalvaged"))
+    path.write_bytes(b"nothing of the kind " * 1000)
+    store = JournalStore(path)
+    assert store.journal == name
+    assert store.salvaged > 0
+    store.close()
+
+
+def test_a_large_journal_that_proves_corrupt_at_work_is_salvaged_when_it_is_opened_next(
+    damaged: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, name = damaged
+    monkeypatch.setattr(database, "_CHECKED_BYTES", 0)
+    store = JournalStore(path)
+    assert store.bounds() == (0, 2_000)
+    with pytest.raises(StoreUnusable, match="malformed"):
+        store.read(["A"], 0, 5_000, 1 << 30)
+    assert store.set_aside is None
+    assert store.read(["A"], 0, 5_000, 1 << 30)[0]
+    assert (store.journal, store.set_aside) == (name, path.with_name("journal.db.corrupt"))
     store.close()
