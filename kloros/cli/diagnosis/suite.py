@@ -133,12 +133,12 @@ def bus(place: Place) -> Iterator[Finding]:
         return
     yield Finding("bus", "good", f"{place.runtime}, {report.forwarded} messages forwarded")
     silent = [daemon.zooid for daemon in report.daemons if not daemon.answered]
-    heard = [daemon.zooid for daemon in report.daemons if daemon.answered]
+    heard = [daemon for daemon in report.daemons if daemon.answered]
     for zooid in silent:
         unit = "kloros-" + zooid.removesuffix("_daemon").replace("_", "-")
         yield Finding(zooid, "bad", "does not answer", f"systemctl start {unit}; journalctl -u {unit}")
     if heard:
-        yield Finding("daemons", "good", f"heard: {', '.join(heard)}")
+        yield Finding("daemons", "good", f"{len(heard)} answer")
     for complaint in report.complaints:
         if complaint.split()[0] not in silent:
             yield Finding("daemons", "bad", complaint, "kloros status tells more")
