@@ -156,7 +156,6 @@ def _figures(book: Ledger) -> list[bytes]:
         return reader.figures()
 
 
-@pytest.mark.timeout(180)
 def test_killed_at_any_moment_each_observation_is_there_once(
     running: Suite, pub: ChemPub, book: Ledger, wait_for: WaitFor
 ) -> None:

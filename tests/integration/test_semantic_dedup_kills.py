@@ -50,7 +50,6 @@ def told(running: Suite, signal: str) -> Counter[str]:
     return Counter(json.loads(body)["facts"]["question_id"] for (body,) in bodies)
 
 
-@pytest.mark.timeout(180)
 def test_killed_at_any_moment_each_question_is_sent_or_folded_once(
     running: Suite, pub: ChemPub, wait_for: WaitFor
 ) -> None:

@@ -121,7 +121,6 @@ def undisturbed(folder: Path) -> dict[str, Any]:
     raise AssertionError("it did not end")
 
 
-@pytest.mark.timeout(240)
 def test_killed_again_and_again_they_say_what_they_would_have_said_and_once(
     running: Suite, tmp_path: Path, wait_for: Callable[..., None]
 ) -> None:

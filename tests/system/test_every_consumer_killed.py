@@ -66,7 +66,6 @@ def feeder(stage: Stage) -> Iterator[Feeder]:
         yield Feeder(stage, pub)
 
 
-@pytest.mark.timeout(240)
 def test_killed_at_any_point_its_work_is_done_once(stage: Stage, feeder: Feeder, wait_for: WaitFor) -> None:
     print(f"CONSUMERS_SEED={SEED}")
     chance = random.Random(SEED)
