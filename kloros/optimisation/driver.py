@@ -228,7 +228,8 @@ class Driver:
         trouble = Trouble(
             change.module_name, change.action_kind, reason,
             f"{change.name} {word(change.before)} -> {word(change.after)}: {change.reason}; {back}",
-            "critical" if is_stuck else "high", action_id, cure=f"kloros optimiser show {change.change_id}",
+            "critical" if is_stuck else "high", action_id,
+            cure=f"kloros optimiser explain {action_id or change.change_id}",
         )  # fmt: skip
         flag_id = self._journal.register.raise_flag(trouble)
         if is_swap:

@@ -40,6 +40,17 @@ def test_a_verb_stands_in_the_readme(words: str) -> None:
     assert re.search(pattern, text), f"kloros {words} is not in the README"
 
 
+ROOT = Path(__file__).parents[2]
+TELLING = [README, *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "kloros").rglob("*.py"))]
+WITH_VERBS = {words.split()[0] for words in NAMES if " " in words}
+
+
+@pytest.mark.parametrize("path", TELLING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_verb_that_somebody_is_told_to_use_exists(path: Path) -> None:
+    for noun, verb in re.findall(r"[`/\" (]kloros ([a-z]+) ([a-z]+)", path.read_text(encoding="utf-8")):
+        assert noun not in WITH_VERBS or f"{noun} {verb}" in NAMES, f"kloros {noun} {verb}"
+
+
 def test_every_verb_that_the_readme_shows_exists() -> None:
     text = README.read_text(encoding="utf-8")
     known = set(NAMES) | {words.split()[0] for words in NAMES}
