@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.bench import Bench, bench
+from support.counting import Counting
 
 from kloros.chembus.memory import MemoryHub
 from kloros.clock import VirtualClock
-from kloros.daemon.consumer import Consumer
-from kloros.daemon.cycle import Cycle
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 
 S = 1_000_000
@@ -25,15 +24,6 @@ entries = ["*"]
 pace = 0.0
 ttl_s = 30.0
 """
-
-
-class Counting(Consumer):
-    schedule = "counting"
-    signal = "Q_TRIGGER_COUNTING"
-    interval_s = 5.0
-
-    def cycle(self, cycle: Cycle) -> None:
-        cycle.processed = 1
 
 
 def write(folder: Path, schedule: str = SCHEDULE) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from support.bench import Bench, bench
+from support.counting import Counting
 
 from kloros.chembus.memory import MemoryHub
 from kloros.clock import VirtualClock
-from kloros.daemon.consumer import Consumer
-from kloros.daemon.cycle import Cycle
 from kloros.daemon.suite_settings import FallbackSettings, SuiteSettings
 from kloros.orchestration.scheduler_daemon import SchedulerDaemon
 
@@ -24,15 +23,6 @@ TURN_S = 0.5
 INTERVALS_S = (3, 5, 10)
 # Two intervals of silence engage the fallback, and its grid may just have had a beat when they began.
 MOST_SILENT_S = 3 * max(INTERVALS_S) + 2 * TURN_S
-
-
-class Counting(Consumer):
-    schedule = "counting"
-    signal = "Q_TRIGGER_COUNTING"
-    interval_s = 5.0
-
-    def cycle(self, cycle: Cycle) -> None:
-        cycle.processed = 1
 
 
 class Life:
