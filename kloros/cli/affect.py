@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kloros.cli.harmless import harmless, harmless_rows
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.units import clock_time, duration, parse_duration
 
@@ -126,13 +125,13 @@ def _paced(tick: TickFacts | None) -> dict[str, dict[str, Any]]:
 def _tell(state: dict[str, Any], cause: str, now_ts: float) -> None:
     mood, since_ts = str(state.get("mood", "unknown")), state.get("since_ts")
     since = "" if since_ts is None else f", for {duration(now_ts - since_ts)}"
-    say(styled(harmless(f"{mood}{since}: {cause}"), MOOD_STYLES.get(mood, "red")))
-    table(DIMENSION_COLUMNS, harmless_rows(dimension_rows(state.get("dimensions", {}))))
+    say(styled(f"{mood}{since}: {cause}", MOOD_STYLES.get(mood, "red")))
+    table(DIMENSION_COLUMNS, dimension_rows(state.get("dimensions", {})))
     if rows := hold_rows(state.get("holds", {}), state.get("by_hand", {})):
         say("")
-        table(HOLD_COLUMNS, harmless_rows(rows))
+        table(HOLD_COLUMNS, rows)
     for sense, reason in state.get("blind", {}).items():
-        say(styled(harmless(f"blind to {sense}: {reason}"), "dim"))
+        say(styled(f"blind to {sense}: {reason}", "dim"))
     if state.get("as_of_ts", now_ts) < now_ts - 3 * ANSWER_TIMEOUT_S:
         say(styled(f"as of {duration(now_ts - state['as_of_ts'])} ago", "dim"))
 
@@ -177,7 +176,7 @@ def _tell_paced(paced: dict[str, dict[str, Any]]) -> None:
         (name, "held" if not each["pace"] else f"{each['pace']:g}", _time(each["until_ts"]), each["why"] or "")
         for name, each in sorted(paced.items())
     ]
-    table(PACED_COLUMNS, harmless_rows(rows))
+    table(PACED_COLUMNS, rows)
 
 
 def _time(ts: float | None) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kloros.cli.harmless import harmless
 from kloros.cli.names import complete_signal
 from kloros.cli.output import JsonOption, as_json, table
 from kloros.cli.units import real
@@ -40,7 +39,7 @@ def hz(topics: TopicsArgument = None, seconds: SecondsOption = DEFAULT_SECONDS, 
         columns = ("signal", "publisher", ">rate/s", ">emitted", ">heard", ">missing", ">over")
         table(columns, [
             (
-                harmless(rate.signal), harmless(rate.publisher), "-" if rate.rate_hz is None else f"{rate.rate_hz:.3f}",
+                rate.signal, rate.publisher, "-" if rate.rate_hz is None else f"{rate.rate_hz:.3f}",
                 str(rate.emitted), str(rate.heard), str(rate.missing), f"{rate.span_s:.2f} s",
             )
             for rate in rates
@@ -58,7 +57,7 @@ def latency(topics: TopicsArgument = None, seconds: SecondsOption = DEFAULT_SECO
         columns = ("signal", ">heard", ">missing", ">p50 ms", ">p90 ms", ">p99 ms", ">max ms")
         table(columns, [
             (
-                harmless(each.signal), str(each.heard), str(each.missing),
+                each.signal, str(each.heard), str(each.missing),
                 *(f"{value:.3f}" for value in (each.p50_ms, each.p90_ms, each.p99_ms, each.max_ms)),
             )
             for each in latencies

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kloros.cli import schedule_lint, schedule_plot, schedule_simulate
-from kloros.cli.harmless import harmless, harmless_rows
+from kloros.cli.harmless import harmless
 from kloros.cli.names import complete_schedule
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.units import clock_time, countdown, duration, interval, parse_duration
@@ -40,7 +40,7 @@ def show(json: JsonOption = False) -> int:
     if json:
         as_json(tick)
         return 0
-    table(COLUMNS, harmless_rows(rows(tick, now_ts)), spare=("signal", "last due", ">last beat"))
+    table(COLUMNS, rows(tick, now_ts), spare=("signal", "last due", ">last beat"))
     say(summary(tick))
     return 0
 
@@ -106,7 +106,7 @@ def _ask(op: str, name: str | None, value: float | None = None, ttl_s: float | N
     answer = control(wish)
     about = name or "schedule"
     if answer.ok:
-        say(f"{about}: {harmless(answer.detail or op)}")
+        say(f"{about}: {answer.detail or op}")
         return 0
     reason = harmless(answer.detail or "")
     typer.echo(f"kloros: the scheduler refused to {op.replace('_', ' ')} {name or ''}: {reason}", err=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from kloros.cli.harmless import harmless, harmless_rows
 from kloros.cli.output import JsonOption, Row, as_json, say, styled, table
 from kloros.cli.units import clock_time, duration
 
@@ -38,7 +37,7 @@ def status(json: JsonOption = False) -> int:
 
 def rows(report: Report) -> list[Row]:
     """The table: a line for each daemon."""
-    return harmless_rows([_row(daemon) for daemon in report.daemons])
+    return [_row(daemon) for daemon in report.daemons]
 
 
 def _row(daemon: DaemonReport) -> Row:
@@ -60,7 +59,7 @@ def _row(daemon: DaemonReport) -> Row:
 def lines(report: Report) -> list[str]:
     """What stands under the table: the bus's figures, and maintenance."""
     refused = sum(report.refused.values())
-    by_reason = ", ".join(f"{count} {harmless(reason)}" for reason, count in sorted(report.refused.items()))
+    by_reason = ", ".join(f"{count} {reason}" for reason, count in sorted(report.refused.items()))
     bus = [f"{report.forwarded} messages forwarded"]
     bus.append(f"{refused} refused ({by_reason})" if refused else "none refused")
     bus.append(f"{report.gaps} lost on the way" if report.gaps else "none lost")
@@ -69,6 +68,6 @@ def lines(report: Report) -> list[str]:
     told = [styled("bus: " + ", ".join(bus), "yellow" if refused or report.gaps or report.drops else "")]
     if report.maintenance:
         until = "" if report.maintenance_until_ts is None else f" until {clock_time(report.maintenance_until_ts)}"
-        reason = f" ({harmless(report.maintenance_reason)})" if report.maintenance_reason else ""
+        reason = f" ({report.maintenance_reason})" if report.maintenance_reason else ""
         told.append(styled(f"maintenance: on{until}{reason}", "yellow"))
     return told

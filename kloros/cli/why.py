@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kloros.cli.harmless import harmless
 from kloros.cli.names import complete_schedule
 from kloros.cli.output import JsonOption, as_json, say, styled
 
@@ -44,6 +43,6 @@ def why(
 
 def tell(story: BeatStory) -> None:
     """The story as a person reads it."""
-    say(styled(harmless(story.headline), "bold"))
+    say(styled(story.headline, "bold"))
     for line in story.lines:
-        say(f"  {harmless(line)}")
+        say(f"  {line}")

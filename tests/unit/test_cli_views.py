@@ -24,10 +24,11 @@ from kloros.chembus.facts import (
 )
 from kloros.chembus.facts_work import GapFoundFacts, ObservationFacts
 from kloros.chembus.vocabulary import VOCABULARY
-from kloros.cli.output import bare
+from kloros.cli.output import bare, say, table
 from kloros.cli.roll_call import EXPECTED, assess
 from kloros.cli.running.layout import Scene, draw
 from kloros.cli.schedule import rows, summary
+from kloros.cli.status import COLUMNS as STATUS_COLUMNS
 from kloros.cli.status import lines as status_lines
 from kloros.cli.status import rows as status_rows
 from kloros.cli.story.fold import Fold
@@ -405,14 +406,18 @@ def test_what_others_wrote_stays_in_its_place_of_the_view() -> None:
         assert all(line.isprintable() for line in lines)
 
 
-def test_what_others_wrote_stays_in_its_row_of_the_status() -> None:
+def test_what_others_wrote_stays_in_its_row_of_the_status(capsys: pytest.CaptureFixture[str]) -> None:
     wild = "x\n\x1b[2J"
     hearts = [msgspec.structs.replace(heart(), zooid=wild, mode=wild, detail=wild)]
     hearts += [HeartbeatFacts(zooid="chem_proxy_daemon", niche="bus", uptime_s=1, processed_count=0,
                               counters={f"refused_{wild}": 1})]  # fmt: skip
     told = assess(hearts, msgspec.structs.replace(tick().facts, maintenance=True, maintenance_reason=wild))
-    shown = [*status_lines(told), *told.complaints, *(cell for each in status_rows(told) for cell in each)]
-    assert all(bare(line).isprintable() for line in shown)
+    table(STATUS_COLUMNS, status_rows(told))
+    for line in status_lines(told):
+        say(line)
+    printed = capsys.readouterr().out.removesuffix("\n").split("\n")
+    assert len(printed) == 1 + len(status_rows(told)) + len(status_lines(told))
+    assert all(line.isprintable() for line in (*printed, *told.complaints))
 
 
 def test_the_view_can_be_drawn_before_anything_was_heard() -> None:

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from rich.text import Text
 
-from kloros.cli.harmless import harmless_rows, harmless_text
+from kloros.cli.harmless import harmless_text
 from kloros.cli.output import GAP, Row, bare, columns_that_fit, style_of
 
 
@@ -24,7 +24,6 @@ def one_line(text: Text, width: int) -> Text:
 def columns(heads: Sequence[str], rows: Sequence[Row], width: int, spare: Sequence[str] = ()) -> list[Text]:
     """A head and a line for each row. A head that begins with `>` is flush right; the last column gives way first, then
     those of `spare` are left out."""
-    rows = harmless_rows(rows)
     shown = columns_that_fit(heads, rows, width, 1, spare)
     widths = {i: max(len(heads[i].lstrip(">")), *(len(bare(row[i])) for row in rows)) for i in shown}
     lines = [_joined([heads[i].lstrip(">") for i in shown], shown, heads, widths, "dim")]

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from kloros.cli.harmless import harmless_row, harmless_text
+from kloros.cli.harmless import harmless_text
 from kloros.cli.output import Row, bare, style_of, styled
 from kloros.cli.schedule import rows as schedule_rows
 from kloros.cli.story.narrate import SEVERITY_STYLES, Line
@@ -96,7 +96,7 @@ def _grid(columns: Sequence[str], rows: Iterable[Row]) -> Table:
         justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
         grid.add_column(column.removeprefix(">"), justify=justify, no_wrap=column != columns[-1])
     for row in rows:
-        grid.add_row(*(_one_line(Text(bare(cell), style_of(cell))) for cell in harmless_row(row)))
+        grid.add_row(*(_one_line(Text(bare(cell), style_of(cell))) for cell in row))
     return grid
 
 
